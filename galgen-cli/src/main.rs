@@ -1,0 +1,2 @@
+//! The galgen program.
+fn main() {}

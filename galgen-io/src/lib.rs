@@ -1,0 +1,2 @@
+//! Catalogues, stamp files and pictures.
+#![forbid(unsafe_code)]

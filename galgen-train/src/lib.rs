@@ -1,0 +1,4 @@
+//! Training of galgen models.
+
+pub mod data;
+pub mod ops;

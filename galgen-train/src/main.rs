@@ -1,0 +1,2 @@
+//! The galgen-train program.
+fn main() {}
