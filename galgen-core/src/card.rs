@@ -1,0 +1,184 @@
+//! The card: everything in a model file besides the tensors, as JSON under [`METADATA_KEY`].
+
+use crate::condition::Conditions;
+use crate::models::Family;
+use crate::spec::TensorSpec;
+use crate::stamp::{Geometry, SIDE_RANGE};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Key of the safetensors `__metadata__` map that holds the card.
+pub const METADATA_KEY: &str = "galgen";
+/// Version of the card that this release writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Description of a model, carried inside its file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format_version: u32,
+    /// Short name, e.g. `sdss-r-64`.
+    pub name: String,
+    /// What the model draws and for whom, in a few sentences.
+    pub description: String,
+    /// Hash of geometry, conditions and model: see [`Card::compute_fingerprint`].
+    pub fingerprint: String,
+    /// Pixel grid.
+    pub geometry: Geometry,
+    /// What a stamp's light has been through: `intrinsic`, or the name of the point-spread function
+    /// that is still in it.
+    pub psf: String,
+    /// Physical parameters that a request must give.
+    pub conditions: Conditions,
+    /// Family and its configuration.
+    pub model: Family,
+    /// Data, credits, recipe, seed, commit, date.
+    pub training: Value,
+    /// Held-out evaluation, per statistic.
+    pub evaluation: Value,
+}
+
+/// Why a card cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CardError {
+    /// Not JSON, or not the fields of a card.
+    #[error("the model card cannot be read: {0}")]
+    Unreadable(String),
+    /// Written by a newer galgen.
+    #[error("the model card has format version {found}, this galgen reads up to {FORMAT_VERSION}: use a newer galgen")]
+    Newer {
+        /// The file's version.
+        found: u32,
+    },
+    /// The parts do not fit each other.
+    #[error("the model card contradicts itself: {0}")]
+    Contradiction(String),
+    /// Geometry, conditions or model were changed after training.
+    #[error("the model card has fingerprint {found}, expected {expected}: it was altered after training")]
+    Altered {
+        /// Stated in the card.
+        found: String,
+        /// Computed from the card.
+        expected: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+impl Card {
+    /// Reads a card and checks all that can be checked without the tensors. Returns the tensors
+    /// that the file must have.
+    pub fn parse(json: &str) -> Result<(Card, Vec<TensorSpec>), CardError> {
+        let unreadable = |e: serde_json::Error| CardError::Unreadable(e.to_string());
+        // The version first: a newer card may have fields that this one would reject as unknown.
+        let version: Version = serde_json::from_str(json).map_err(unreadable)?;
+        if version.format_version > FORMAT_VERSION {
+            return Err(CardError::Newer { found: version.format_version });
+        }
+        let card: Card = serde_json::from_str(json).map_err(unreadable)?;
+        let tensors = card.check()?;
+        let expected = card.compute_fingerprint();
+        if card.fingerprint != expected {
+            return Err(CardError::Altered { found: card.fingerprint, expected });
+        }
+        Ok((card, tensors))
+    }
+
+    /// The card as JSON text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a card has string keys and finite numbers")
+    }
+
+    /// Checks geometry, conditions and model against each other; lists the tensors of the file.
+    pub fn check(&self) -> Result<Vec<TensorSpec>, CardError> {
+        let side = self.geometry.side;
+        if !SIDE_RANGE.contains(&side) {
+            let problem = format!("stamp side {side}, expected {SIDE_RANGE:?}");
+            return Err(CardError::Contradiction(problem));
+        }
+        let radius = self.geometry.half_light_radius;
+        if !(radius > 0.0 && radius < side as f64 / 2.0) {
+            let problem = format!("half-light radius of {radius} pixels on a stamp of {side}");
+            return Err(CardError::Contradiction(problem));
+        }
+        if self.geometry.bands.is_empty() || self.geometry.bands.len() > 16 {
+            let problem = format!("{} bands, expected 1 to 16", self.geometry.bands.len());
+            return Err(CardError::Contradiction(problem));
+        }
+        self.conditions.check().map_err(CardError::Contradiction)?;
+        self.model
+            .tensors(&self.geometry, &self.conditions)
+            .map_err(|e| CardError::Contradiction(e.to_string()))
+    }
+
+    /// 64-bit FNV-1a, in hexadecimal, of the JSON of geometry, PSF state, conditions and model: two files with the
+    /// same fingerprint differ in weights and provenance only.
+    pub fn compute_fingerprint(&self) -> String {
+        let parts = (&self.geometry, &self.psf, &self.conditions, &self.model);
+        let json = serde_json::to_string(&parts).expect("finite numbers");
+        let hash = json.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        format!("{hash:016x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::FlowVaePreset;
+    use alloc::vec;
+
+    fn card() -> Card {
+        let geometry = Geometry { side: 16, bands: vec!["r".into()], half_light_radius: 2.1 };
+        let preset = FlowVaePreset { channels: vec![8, 4, 4], latent: 4, ..Default::default() };
+        let mut card = Card {
+            format_version: FORMAT_VERSION,
+            name: "test".into(),
+            description: String::new(),
+            fingerprint: String::new(),
+            psf: "intrinsic".into(),
+            conditions: Conditions::default(),
+            model: Family::FlowVae(preset.build(&geometry, 0).unwrap()),
+            geometry,
+            training: Value::Null,
+            evaluation: Value::Null,
+        };
+        card.fingerprint = card.compute_fingerprint();
+        card
+    }
+
+    #[test]
+    fn a_card_survives_the_round_trip() {
+        let (back, tensors) = Card::parse(&card().to_json()).unwrap();
+        assert_eq!(back, card());
+        assert!(!tensors.is_empty());
+    }
+
+    #[test]
+    fn newer_altered_and_broken_cards_are_refused() {
+        let mut newer = card();
+        newer.format_version += 1;
+        let json = newer.to_json().replacen('{', "{\"a_new_field\":1,", 1);
+        assert_eq!(Card::parse(&json), Err(CardError::Newer { found: 2 }));
+
+        let altered = card().to_json().replace("\"psf\":\"intrinsic\"", "\"psf\":\"HST\"");
+        assert!(matches!(Card::parse(&altered), Err(CardError::Altered { .. })));
+
+        let wrong = card().to_json().replace("\"latent\":4", "\"latent\":5");
+        assert!(matches!(Card::parse(&wrong), Err(CardError::Contradiction(_))));
+
+        let huge = card().to_json().replace("\"side\":16", "\"side\":1000000");
+        assert!(matches!(Card::parse(&huge), Err(CardError::Contradiction(_))));
+
+        assert!(matches!(Card::parse("{"), Err(CardError::Unreadable(_))));
+        assert!(matches!(Card::parse("[]"), Err(CardError::Unreadable(_))));
+    }
+}

@@ -1,0 +1,282 @@
+//! The flow-VAE (Lanusse et al. 2021, "Deep generative models for galaxy image simulations"): a
+//! variational autoencoder of galaxy stamps, and a normalising flow that learns where, for given
+//! physical conditions, the galaxies lie in its latent space.
+//!
+//! To draw: u ~ N(0, 1), z = flow(u | c), stamp = decoder(z, c), made non-negative by the decoder's
+//! last activation, multiplied by the border window and divided by its sum.
+//!
+//! The density of a stamp x (unit sum, galaxy frame) is the integral over z of p(x | z, c) p(z | c).
+//! p(z | c) is the flow's exact density; p(x | z, c) is an independent Gaussian for every pixel
+//! inside the stamp's circle, with the noise of [`PixelNoise`].
+
+use crate::condition::Conditions;
+use crate::math::act::Act;
+use crate::math::spline::SplineSpec;
+use crate::spec::{ElementMap, Flow, Layer, Net, Shape, SpecError, TensorSpec, Transform};
+use crate::stamp::Geometry;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Standard deviation of a pixel x given the model's stamp m, both multiplied by
+/// [`FlowVae::intensity`]: sqrt(sky^2 + floor^2 + (relative m)^2), where `sky` is the measured noise
+/// of the stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PixelNoise {
+    /// Part that every pixel has, in intensity units; positive.
+    pub floor: f64,
+    /// Part proportional to the model's light: uncertainty of the display stretch, unmodelled detail.
+    pub relative: f64,
+    /// Sky noise of a typical training stamp, in intensity units: used where none is given.
+    pub typical_sky: f64,
+}
+
+impl PixelNoise {
+    /// Variance of a pixel with model value `model` (intensity units) and sky noise `sky`.
+    pub fn variance(&self, model: f64, sky: f64) -> f64 {
+        let scatter = self.relative * model;
+        sky * sky + self.floor * self.floor + scatter * scatter
+    }
+}
+
+/// Configuration of a flow-VAE.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowVae {
+    /// Number of latent dimensions.
+    pub latent: usize,
+    /// Unit-sum stamps are multiplied by this before the encoder and in the likelihood, so that a
+    /// round galaxy has a mean of about 1 inside its half-light radius.
+    pub intensity: f64,
+    /// The pixels' likelihood.
+    pub noise: PixelNoise,
+    /// Stamp (intensity units) and context to \[mean, ln variance\] of the posterior of z.
+    pub encoder: Net,
+    /// z and context to the unnormalised stamp, non-negative.
+    pub decoder: Net,
+    /// Density of z given the context.
+    pub flow: Flow,
+}
+
+/// Sizes from which a convolutional flow-VAE is built.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowVaePreset {
+    /// Number of latent dimensions.
+    pub latent: usize,
+    /// Channels of the decoder from the 4 x 4 map to the full stamp; the encoder mirrors them.
+    pub channels: Vec<usize>,
+    /// Coupling blocks of the flow.
+    pub flow_blocks: usize,
+    /// Width of the two hidden layers of a coupling's net.
+    pub flow_hidden: usize,
+    /// Bins of the couplings' splines.
+    pub flow_bins: usize,
+    /// Pixel noise floor, see [`PixelNoise`].
+    pub noise_floor: f64,
+    /// Relative pixel noise, see [`PixelNoise`].
+    pub noise_relative: f64,
+}
+
+impl Default for FlowVaePreset {
+    fn default() -> Self {
+        FlowVaePreset {
+            latent: 32,
+            channels: vec![256, 128, 64, 32, 16],
+            flow_blocks: 8,
+            flow_hidden: 96,
+            flow_bins: 8,
+            noise_floor: 0.02,
+            noise_relative: 0.1,
+        }
+    }
+}
+
+impl FlowVaePreset {
+    /// The networks of these sizes for `geometry` and a number of conditions. The side of the
+    /// stamp must be 4 * 2^(channels - 1).
+    pub fn build(&self, geometry: &Geometry, conditions: usize) -> Result<FlowVae, SpecError> {
+        let fail = |problem| Err(SpecError::new("preset", problem));
+        let stages = self.channels.len();
+        if stages < 2 || geometry.side != 4 << (stages - 1) {
+            return fail(format!(
+                "{stages} channel numbers for a stamp of {} pixels, expected as many as halvings to 4, plus 1",
+                geometry.side
+            ));
+        }
+        if self.latent < 2 {
+            return fail(format!("latent of {}, expected 2 or more", self.latent));
+        }
+        let bands = geometry.bands.len();
+        let model = FlowVae {
+            latent: self.latent,
+            intensity: 2.0 * core::f64::consts::PI * geometry.half_light_radius * geometry.half_light_radius,
+            noise: PixelNoise {
+                floor: self.noise_floor,
+                relative: self.noise_relative,
+                typical_sky: 0.0,
+            },
+            encoder: self.encoder(bands, geometry.side, conditions),
+            decoder: self.decoder(bands, conditions),
+            flow: self.flow(conditions),
+        };
+        Ok(model)
+    }
+
+    /// Half a dozen intensity units of compression: faint arms and bright cores both matter.
+    fn encoder(&self, bands: usize, side: usize, context: usize) -> Net {
+        let mut layers = vec![Layer::Scale(4.0), Layer::Activation(Act::Asinh)];
+        for &channels in self.channels.iter().rev().take(1) {
+            layers.extend([Layer::conv(channels, 3, 1), Layer::Activation(Act::Silu)]);
+        }
+        for &channels in self.channels.iter().rev().skip(1) {
+            layers.extend([Layer::conv(channels, 3, 2), Layer::Activation(Act::Silu)]);
+        }
+        layers.push(Layer::Reshape(Shape::Vector(16 * self.channels[0])));
+        if context > 0 {
+            layers.push(Layer::AppendContext);
+        }
+        layers.push(Layer::linear(2 * self.latent));
+        Net { input: Shape::square(bands, side), context, layers }
+    }
+
+    fn decoder(&self, bands: usize, context: usize) -> Net {
+        let mut layers = Vec::new();
+        if context > 0 {
+            layers.push(Layer::AppendContext);
+        }
+        layers.extend([
+            Layer::linear(16 * self.channels[0]),
+            Layer::Activation(Act::Silu),
+            Layer::Reshape(Shape::square(self.channels[0], 4)),
+        ]);
+        for &channels in &self.channels[1..] {
+            layers.extend([
+                Layer::UpsampleNearest { factor: 2 },
+                Layer::conv(channels, 3, 1),
+                Layer::Activation(Act::Silu),
+            ]);
+        }
+        layers.extend([Layer::conv(bands, 3, 1), Layer::Activation(Act::Softplus)]);
+        Net { input: Shape::Vector(self.latent), context, layers }
+    }
+
+    /// Spline couplings that alternate halves, after a diagonal that standardises the latent.
+    fn flow(&self, context: usize) -> Flow {
+        let dim = self.latent;
+        let keep = dim / 2;
+        let map = ElementMap::Spline(SplineSpec { bins: self.flow_bins, bound: 5.0 });
+        let mut transforms = vec![Transform::Diagonal];
+        for block in 0..self.flow_blocks {
+            let mut layers = Vec::new();
+            if context > 0 {
+                layers.push(Layer::AppendContext);
+            }
+            for _ in 0..2 {
+                layers.extend([Layer::linear(self.flow_hidden), Layer::Activation(Act::Silu)]);
+            }
+            layers.push(Layer::linear((dim - keep) * map.parameters()));
+            let net = Net { input: Shape::Vector(keep), context, layers };
+            transforms.push(Transform::Coupling { keep, net, map });
+            transforms.push(Transform::Permutation(mixing_order(dim, block)));
+        }
+        Flow { dim, context, transforms }
+    }
+}
+
+/// Swaps the halves, and strides through each so that the groups differ from block to block.
+fn mixing_order(dim: usize, block: usize) -> Vec<u32> {
+    let keep = dim / 2;
+    let swapped: Vec<u32> = (keep..dim).chain(0..keep).map(|i| i as u32).collect();
+    if block % 2 == 0 {
+        return swapped;
+    }
+    // Even positions first: halves of the next pair of blocks mix both of today's halves.
+    let (even, odd): (Vec<usize>, Vec<usize>) = (0..dim).partition(|i| i % 2 == 0);
+    even.into_iter().chain(odd).map(|i| swapped[i]).collect()
+}
+
+impl FlowVae {
+    /// Checks the parts against each other and lists all tensors: `encoder.*`, `decoder.*`, `flow.*`.
+    pub fn tensors(
+        &self,
+        geometry: &Geometry,
+        conditions: &Conditions,
+    ) -> Result<Vec<TensorSpec>, SpecError> {
+        let stamp = Shape::square(geometry.bands.len(), geometry.side);
+        let context = conditions.len();
+        let expect = |part: &str, what: &str, found: Shape, expected: Shape| {
+            if found == expected {
+                return Ok(());
+            }
+            Err(SpecError::new(part, format!("{what} is {found:?}, expected {expected:?}")))
+        };
+        let inside = |part: &'static str| {
+            move |e: SpecError| SpecError { layer: format!("{part}.{}", e.layer), ..e }
+        };
+        for (part, found) in [
+            ("encoder", self.encoder.context),
+            ("decoder", self.decoder.context),
+            ("flow", self.flow.context),
+        ] {
+            if found != context {
+                return Err(SpecError::new(part, format!("context of {found}, expected {context} conditions")));
+            }
+        }
+        if self.latent == 0 || self.flow.dim != self.latent {
+            let problem = format!("{} dimensions, expected the latent's {}", self.flow.dim, self.latent);
+            return Err(SpecError::new("flow", problem));
+        }
+        let n = &self.noise;
+        let numbers = [n.floor, n.relative, n.typical_sky];
+        if numbers.iter().any(|v| !(v.is_finite() && *v >= 0.0))
+            || n.floor == 0.0
+            || !(self.intensity.is_finite() && self.intensity > 0.0)
+        {
+            return Err(SpecError::new("noise", "floor and intensity must be positive, the rest 0 or more"));
+        }
+        expect("encoder", "input", self.encoder.input, stamp)?;
+        expect("decoder", "input", self.decoder.input, Shape::Vector(self.latent))?;
+        let code = self.encoder.output().map_err(inside("encoder"))?;
+        expect("encoder", "output", code, Shape::Vector(2 * self.latent))?;
+        expect("decoder", "output", self.decoder.output().map_err(inside("decoder"))?, stamp)?;
+        let mut tensors = self.encoder.tensors("encoder")?;
+        tensors.extend(self.decoder.tensors("decoder")?);
+        tensors.extend(self.flow.tensors("flow").map_err(inside("flow"))?);
+        Ok(tensors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn geometry() -> Geometry {
+        Geometry { side: 64, bands: vec!["r".into()], half_light_radius: 8.0 }
+    }
+
+    #[test]
+    fn the_preset_is_consistent() {
+        let model = FlowVaePreset::default().build(&geometry(), 0).unwrap();
+        let tensors = model.tensors(&geometry(), &Conditions::default()).unwrap();
+        let mut names: Vec<_> = tensors.iter().map(|t| &t.name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), tensors.len());
+    }
+
+    #[test]
+    fn mixing_orders_are_permutations_and_every_pair_meets() {
+        let preset = FlowVaePreset { latent: 7, ..FlowVaePreset::default() };
+        let flow = preset.flow(0);
+        flow.check().unwrap();
+    }
+
+    #[test]
+    fn a_wrong_stamp_side_is_refused() {
+        let odd = Geometry { side: 60, ..geometry() };
+        assert!(FlowVaePreset::default().build(&odd, 2).is_err());
+    }
+}

@@ -1,0 +1,39 @@
+//! The model families, one file each: configuration, presets, and the tensors that they need.
+
+mod flow_vae;
+
+pub use flow_vae::{FlowVae, FlowVaePreset, PixelNoise};
+
+use crate::condition::Conditions;
+use crate::spec::{SpecError, TensorSpec};
+use crate::stamp::Geometry;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// The family of a model, with all that defines it besides its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Family {
+    /// Conditional variational autoencoder with a conditional flow on its latent space.
+    FlowVae(FlowVae),
+}
+
+impl Family {
+    /// Name of the family, as in the file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Family::FlowVae(_) => "flow_vae",
+        }
+    }
+
+    /// Checks the family against the stamp and the conditions, and lists every tensor of its file.
+    pub fn tensors(
+        &self,
+        geometry: &Geometry,
+        conditions: &Conditions,
+    ) -> Result<Vec<TensorSpec>, SpecError> {
+        match self {
+            Family::FlowVae(model) => model.tensors(geometry, conditions),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Normalising flows: invertible maps between data x and a standard normal z.
+
+use super::{Net, Role, Shape, SpecError, TensorSpec};
+use crate::math::spline::{MAX_BINS, SplineSpec};
+use alloc::format;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Which way a transform is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Data to noise: evaluates a density.
+    Normalise,
+    /// Noise to data: draws a sample.
+    Generate,
+}
+
+/// The map that a coupling applies to each element, with parameters from its net.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ElementMap {
+    /// z = (x - shift) * exp(-s), s = bound tanh(raw / bound): RealNVP with a bounded log-scale.
+    /// Two parameters an element: shift, raw.
+    Affine {
+        /// Largest |s|.
+        bound: f64,
+    },
+    /// z = spline(x), see [`crate::math::spline`].
+    Spline(SplineSpec),
+}
+
+impl ElementMap {
+    /// Parameters for each element.
+    pub fn parameters(&self) -> usize {
+        match self {
+            ElementMap::Affine { .. } => 2,
+            ElementMap::Spline(spec) => spec.parameters(),
+        }
+    }
+}
+
+/// One invertible step of a [`Flow`] of `dim` numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Transform {
+    /// z = (x - shift) * exp(-log_scale), one pair an element. Tensors `shift` \[dim\], `log_scale` \[dim\].
+    Diagonal,
+    /// z\[i\] = x\[order\[i\]\].
+    Permutation(Vec<u32>),
+    /// The first `keep` elements pass; the others are mapped element by element with parameters
+    /// that `net` computes from them and the context (Dinh et al. 2017). The parameters of element
+    /// `i` are at `i * map.parameters() ..`. One pass in both directions.
+    Coupling {
+        /// Elements that pass unchanged.
+        keep: usize,
+        /// \[keep\] and context to \[(dim - keep) * map.parameters()\].
+        net: Net,
+        /// What happens to each of the others.
+        map: ElementMap,
+    },
+}
+
+/// A density on `dim` numbers: z = transforms(x) is standard normal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// Number of dimensions.
+    pub dim: usize,
+    /// Length of the context vector, 0 for an unconditional flow.
+    pub context: usize,
+    /// Applied in order from data to noise.
+    pub transforms: Vec<Transform>,
+}
+
+impl Flow {
+    /// Checks every transform.
+    pub fn check(&self) -> Result<(), SpecError> {
+        for (i, transform) in self.transforms.iter().enumerate() {
+            let fail = |problem| Err(SpecError::new(&format!("{i}"), problem));
+            match transform {
+                Transform::Diagonal => {}
+                Transform::Permutation(order) => {
+                    let mut seen = alloc::vec![false; self.dim];
+                    for &from in order {
+                        match seen.get_mut(from as usize) {
+                            Some(s) if !*s => *s = true,
+                            _ => return fail(format!("{order:?} is not a permutation of 0..{}", self.dim)),
+                        }
+                    }
+                    if order.len() != self.dim {
+                        return fail(format!("permutation of {}, expected {}", order.len(), self.dim));
+                    }
+                }
+                Transform::Coupling { keep, net, map } => {
+                    if *keep == 0 || *keep >= self.dim {
+                        return fail(format!("keeps {keep} of {} dimensions", self.dim));
+                    }
+                    if (net.input, net.context) != (Shape::Vector(*keep), self.context) {
+                        return fail(format!(
+                            "net on {:?} with context {}, expected Vector({keep}) and {}",
+                            net.input, net.context, self.context
+                        ));
+                    }
+                    let valid = match map {
+                        ElementMap::Affine { bound } => bound.is_finite() && *bound > 0.0,
+                        ElementMap::Spline(s) => {
+                            (2..=MAX_BINS).contains(&s.bins) && s.bound.is_finite() && s.bound > 0.0
+                        }
+                    };
+                    if !valid {
+                        return fail(format!("{map:?}: bound must be positive, bins 2 to {MAX_BINS}"));
+                    }
+                    let expected = Shape::Vector((self.dim - keep) * map.parameters());
+                    let found = net.output().map_err(|e| SpecError {
+                        layer: format!("{i}.net.{}", e.layer),
+                        problem: e.problem,
+                    })?;
+                    if found != expected {
+                        return fail(format!("net gives {found:?}, expected {expected:?}"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensors of the flow under `prefix`.
+    pub fn tensors(&self, prefix: &str) -> Result<Vec<TensorSpec>, SpecError> {
+        self.check()?;
+        let mut tensors = Vec::new();
+        for (i, transform) in self.transforms.iter().enumerate() {
+            match transform {
+                Transform::Diagonal => {
+                    for name in ["shift", "log_scale"] {
+                        tensors.push(TensorSpec {
+                            name: format!("{prefix}.{i}.{name}"),
+                            shape: alloc::vec![self.dim],
+                            role: Role::Bias,
+                        });
+                    }
+                }
+                Transform::Permutation(_) => {}
+                Transform::Coupling { net, .. } => {
+                    tensors.extend(net.tensors(&format!("{prefix}.{i}.net"))?);
+                }
+            }
+        }
+        Ok(tensors)
+    }
+}

@@ -1,0 +1,305 @@
+//! Roles of columns, the names they usually have, and how they are found in a table.
+
+use super::CatalogError;
+use crate::table::{ColumnRef, Table, closest};
+
+/// Which ellipse holds half of the flux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SizeDefinition {
+    /// Radius of the circle (SExtractor FLUX_RADIUS, GalSim calculateHLR).
+    #[default]
+    Circular,
+    /// Semi-major axis of the ellipse with the galaxy's axis ratio (Sersic fits).
+    SemiMajor,
+}
+
+/// A condition of the model as a column of the catalogue.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// Name of the condition and of its role, for example `axis_ratio`.
+    pub name: String,
+    /// A role to fall back on, with the formula from its value to the condition: for example
+    /// `sersic` with the map from Sersic index to concentration.
+    pub instead: Option<(String, fn(f64) -> f64)>,
+}
+
+impl Condition {
+    /// A condition that is read as it stands.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), instead: None }
+    }
+}
+
+/// How a catalogue is to be read.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogSpec {
+    /// `(role, column)`: the column to use, or a number for all rows.
+    pub overrides: Vec<(String, String)>,
+    /// Conditions of the model, in its order.
+    pub conditions: Vec<Condition>,
+    /// AB zero point: a galaxy of this magnitude has flux 1. Needed for magnitudes.
+    pub zero_point: Option<f64>,
+    /// Meaning of the column `half_light_radius`; circular if `None`. The role `semi_major` means
+    /// [`SizeDefinition::SemiMajor`] by its name.
+    pub size_definition: Option<SizeDefinition>,
+}
+
+/// Names under which a role is looked for, in this order, without regard to case. The role's own
+/// name is always tried first.
+const ALIASES: &[(&str, &[&str])] = &[
+    ("id", &["object_id", "source_id", "ident"]),
+    ("half_light_radius", &["hlr", "flux_radius", "r50", "re"]),
+    ("semi_major", &["hlr_major", "a"]),
+    ("flux", &[]),
+    ("magnitude", &["mag", "mag_auto"]),
+    ("position_angle", &["pa", "theta", "phi"]),
+    ("g1", &[]),
+    ("g2", &[]),
+    ("magnification", &["mu"]),
+    ("axis_ratio", &["q", "ba", "b_a"]),
+    ("concentration", &["c"]),
+    ("sersic", &["n", "sersic_n"]),
+];
+
+/// Roles that every catalogue may have; the conditions come on top.
+const FIXED: &[&str] = &[
+    "id",
+    "half_light_radius",
+    "semi_major",
+    "flux",
+    "magnitude",
+    "position_angle",
+    "g1",
+    "g2",
+    "magnification",
+];
+
+/// Where the value of a role comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// Position among the picked columns, and the name in the file.
+    Column(usize, String),
+    /// One value for all rows.
+    Constant(f64),
+}
+
+#[derive(Debug)]
+pub(super) struct ConditionSource {
+    pub name: String,
+    pub origin: Origin,
+    pub map: Option<fn(f64) -> f64>,
+}
+
+/// Every role settled.
+#[derive(Debug)]
+pub(super) struct Roles {
+    /// Columns to read, in the order that [`Origin::Column`] counts.
+    pub columns: Vec<ColumnRef>,
+    pub id: Option<Origin>,
+    pub size: Origin,
+    pub definition: SizeDefinition,
+    pub flux: Origin,
+    /// Set if `flux` holds magnitudes.
+    pub zero_point: Option<f64>,
+    pub position_angle: Origin,
+    pub g1: Origin,
+    pub g2: Origin,
+    pub magnification: Origin,
+    pub conditions: Vec<ConditionSource>,
+    pub notices: Vec<String>,
+}
+
+fn names_of(role: &str) -> Vec<String> {
+    let aliases = ALIASES.iter().find(|(r, _)| *r == role).map_or(&[][..], |(_, a)| a);
+    std::iter::once(role).chain(aliases.iter().copied()).map(String::from).collect()
+}
+
+struct Resolver<'a> {
+    table: &'a Table,
+    spec: &'a CatalogSpec,
+    columns: Vec<ColumnRef>,
+    notices: Vec<String>,
+}
+
+impl Resolver<'_> {
+    fn overridden(&self, role: &str) -> Option<&str> {
+        // The last one counts, as on a command line.
+        self.spec.overrides.iter().rev().find(|(r, _)| r == role).map(|(_, c)| c.as_str())
+    }
+
+    /// The origin of a role, `None` if no column has one of its names.
+    fn find(&mut self, role: &str) -> Result<Option<Origin>, CatalogError> {
+        if let Some(column) = self.overridden(role) {
+            let column = column.to_string();
+            return match (self.table.find_optional(&column)?, column.parse()) {
+                (Some(found), _) => Ok(Some(self.pick(found))),
+                (None, Ok(value)) => Ok(Some(Origin::Constant(value))),
+                (None, Err(_)) => Err(self.table.find(&column).expect_err("just absent").into()),
+            };
+        }
+        for name in names_of(role) {
+            if let Some(found) = self.table.find_optional(&name)? {
+                return Ok(Some(self.pick(found)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn pick(&mut self, column: ColumnRef) -> Origin {
+        let name = &self.table.columns()[column.index];
+        let at = self.columns.iter().position(|c| *c == column).unwrap_or_else(|| {
+            self.columns.push(column);
+            self.columns.len() - 1
+        });
+        Origin::Column(at, name.clone())
+    }
+
+    fn or_default(&mut self, role: &str, default: f64) -> Result<Origin, CatalogError> {
+        Ok(self.find(role)?.unwrap_or(Origin::Constant(default)))
+    }
+
+    fn missing(&self, roles: &[&str]) -> CatalogError {
+        let tried: Vec<String> = roles.iter().flat_map(|r| names_of(r)).collect();
+        CatalogError::MissingRole {
+            path: self.table.path().into(),
+            role: roles[0].into(),
+            closest: tried.iter().find_map(|t| closest(t, self.table.columns())),
+            tried,
+            present: self.table.columns().to_vec(),
+        }
+    }
+
+    fn size(&mut self) -> Result<(Origin, SizeDefinition), CatalogError> {
+        let definition = self.spec.size_definition.unwrap_or_default();
+        // An override of one kind wins over a column that happens to have the other's usual name.
+        let major_first =
+            self.overridden("semi_major").is_some() && self.overridden("half_light_radius").is_none();
+        if !major_first && let Some(origin) = self.find("half_light_radius")? {
+            return Ok((origin, definition));
+        }
+        match self.find("semi_major")? {
+            Some(origin) => {
+                if !major_first {
+                    self.notices.push(format!(
+                        "sizes are the semi-major half-light radii of {}",
+                        origin.describe()
+                    ));
+                }
+                Ok((origin, SizeDefinition::SemiMajor))
+            }
+            None => Err(self.missing(&["half_light_radius", "semi_major"])),
+        }
+    }
+
+    /// The origin of the flux, and the zero point if it holds magnitudes.
+    fn flux(&mut self) -> Result<(Origin, Option<f64>), CatalogError> {
+        let magnitudes_first =
+            self.overridden("magnitude").is_some() && self.overridden("flux").is_none();
+        if !magnitudes_first && let Some(origin) = self.find("flux")? {
+            return Ok((origin, None));
+        }
+        let Some(origin) = self.find("magnitude")? else {
+            return Err(self.missing(&["flux", "magnitude"]));
+        };
+        match self.spec.zero_point {
+            Some(zero_point) => Ok((origin, Some(zero_point))),
+            None => Err(CatalogError::NoZeroPoint {
+                path: self.table.path().into(),
+                column: origin.describe(),
+            }),
+        }
+    }
+
+    fn condition(&mut self, condition: &Condition) -> Result<ConditionSource, CatalogError> {
+        let name = condition.name.clone();
+        let direct = self.overridden(&name).is_some();
+        let instead = condition.instead.as_ref();
+        let instead_named = instead.is_some_and(|(role, _)| self.overridden(role).is_some());
+        if (direct || !instead_named)
+            && let Some(origin) = self.find(&name)?
+        {
+            return Ok(ConditionSource { name, origin, map: None });
+        }
+        if let Some((role, map)) = instead
+            && let Some(origin) = self.find(role)?
+        {
+            self.notices.push(format!("{name} is computed from {role}, {}", origin.describe()));
+            return Ok(ConditionSource { name, origin, map: Some(*map) });
+        }
+        let roles: Vec<&str> =
+            std::iter::once(name.as_str()).chain(instead.map(|(role, _)| role.as_str())).collect();
+        Err(self.missing(&roles))
+    }
+
+    fn check_overrides(&self) -> Result<(), CatalogError> {
+        let conditions = self.spec.conditions.iter().flat_map(|c| {
+            std::iter::once(c.name.clone()).chain(c.instead.iter().map(|(role, _)| role.clone()))
+        });
+        let roles: Vec<String> = FIXED.iter().map(|s| s.to_string()).chain(conditions).collect();
+        match self.spec.overrides.iter().find(|(role, _)| !roles.contains(role)) {
+            None => Ok(()),
+            Some((role, column)) => Err(CatalogError::UnknownRole {
+                role: role.clone(),
+                column: column.clone(),
+                closest: closest(role, &roles),
+                roles,
+            }),
+        }
+    }
+}
+
+impl Origin {
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Column(_, name) => format!("column `{name}`"),
+            Self::Constant(value) => format!("the number {value}"),
+        }
+    }
+}
+
+impl Roles {
+    pub(super) fn resolve(table: &Table, spec: &CatalogSpec) -> Result<Self, CatalogError> {
+        let mut r = Resolver { table, spec, columns: Vec::new(), notices: Vec::new() };
+        r.check_overrides()?;
+        let id = r.find("id")?;
+        if id.is_none() {
+            r.notices.push("no id column: the id of a row is its number, counted from 0".into());
+        }
+        let (size, definition) = r.size()?;
+        let (flux, zero_point) = r.flux()?;
+        let position_angle = match r.find("position_angle")? {
+            Some(origin) => origin,
+            None => {
+                r.notices.push("no position_angle column: every galaxy is drawn at 0 degrees".into());
+                Origin::Constant(0.0)
+            }
+        };
+        let g1 = r.or_default("g1", 0.0)?;
+        let g2 = r.or_default("g2", 0.0)?;
+        let magnification = r.or_default("magnification", 1.0)?;
+        let conditions =
+            spec.conditions.iter().map(|c| r.condition(c)).collect::<Result<Vec<_>, _>>()?;
+        let (columns, notices) = (r.columns, r.notices);
+        Ok(Self {
+            columns,
+            id,
+            size,
+            definition,
+            flux,
+            zero_point,
+            position_angle,
+            g1,
+            g2,
+            magnification,
+            conditions,
+            notices,
+        })
+    }
+
+    pub(super) fn id_column(&self) -> String {
+        match &self.id {
+            Some(Origin::Column(_, name)) => name.clone(),
+            Some(Origin::Constant(_)) | None => "id".into(),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Pieces of written files: cards, padded headers, and the running checksum.
+
+use fitsio_pure::checksum::encode_checksum;
+use fitsio_pure::header::{Card, serialize_header};
+use fitsio_pure::value::Value;
+
+use super::BLOCK;
+
+/// Running ones'-complement sum of big-endian 32-bit words (FITS standard 4.0, appendix J), over
+/// bytes that arrive in pieces of any length. Zero padding does not change it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Checksum {
+    sum: u32,
+    /// Bytes so far, modulo 4.
+    phase: u32,
+}
+
+impl Checksum {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        let head = ((4 - self.phase) % 4) as usize;
+        let (head, rest) = bytes.split_at(head.min(bytes.len()));
+        let (words, tail) = rest.as_chunks::<4>();
+        let mut total = u64::from(self.sum);
+        for (i, &b) in head.iter().enumerate() {
+            total += u64::from(b) << (8 * (3 - self.phase as usize - i));
+        }
+        // 2^32 words of 2^32 stay below 2^64; the file would be 16 GiB in one call.
+        for word in words {
+            total += u64::from(u32::from_be_bytes(*word));
+        }
+        for (i, &b) in tail.iter().enumerate() {
+            total += u64::from(b) << (8 * (3 - i));
+        }
+        while total >> 32 != 0 {
+            total = (total & 0xffff_ffff) + (total >> 32);
+        }
+        self.sum = total as u32;
+        self.phase = (self.phase + (bytes.len() % 4) as u32) % 4;
+    }
+
+    /// The value for DATASUM.
+    pub(crate) fn value(self) -> u32 {
+        self.sum
+    }
+}
+
+/// One card. Text is reduced to printable ASCII, as the standard demands.
+pub(crate) fn card(keyword: &str, value: Value, comment: &str) -> Card {
+    let value = match value {
+        Value::String(s) => Value::String(ascii(&s)),
+        other => other,
+    };
+    // Keywords are literals of this crate, or were checked by `valid_keyword`.
+    let mut card = Card::new(keyword, value).expect("valid keyword");
+    card.comment = (!comment.is_empty()).then(|| ascii(comment));
+    card
+}
+
+pub(crate) fn valid_keyword(keyword: &str) -> bool {
+    (1..=8).contains(&keyword.len())
+        && keyword
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+fn ascii(text: &str) -> String {
+    text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect()
+}
+
+/// The header as whole blocks, with DATASUM and CHECKSUM added for data of the given sum. Its length
+/// does not depend on that sum, so it can be written first and patched later.
+pub(crate) fn header_blocks(cards: &[Card], data: Checksum) -> Vec<u8> {
+    let with = |checksum: &str| {
+        let mut all = cards.to_vec();
+        all.push(card("CHECKSUM", Value::String(checksum.into()), "HDU checksum"));
+        all.push(card("DATASUM", Value::String(data.value().to_string()), "data unit checksum"));
+        serialize_header(&all).expect("mandatory cards come first")
+    };
+    let mut total = data;
+    total.add(&with("0000000000000000"));
+    with(std::str::from_utf8(&encode_checksum(total.value(), true)).expect("ASCII"))
+}
+
+/// Zero bytes that fill the last block of a data unit.
+pub(crate) fn padding(data_len: u64) -> Vec<u8> {
+    vec![0; (data_len.next_multiple_of(BLOCK) - data_len) as usize]
+}

@@ -1,0 +1,385 @@
+//! The referee: a plain-loop interpreter of a [`Net`] or [`Flow`] in f64, with no fusion, no layout
+//! and no kernel, only the definition of each layer.
+
+use crate::compare::Trace;
+use crate::scalar::{Spline, activation, logistic};
+use crate::tensors::Tensors;
+use galgen_core::spec::{
+    CausalMask, Degrees, Direction, ElementMap, Flow, Layer, Net, Padding, Shape, Transform,
+};
+
+/// A set of tensors and the meaning of every layer.
+pub struct Referee {
+    tensors: Tensors,
+}
+
+/// A value on its way through a net: features first, `pixels` (height, width) for a map.
+#[derive(Clone)]
+struct Item {
+    data: Vec<f64>,
+    features: usize,
+    pixels: Option<(usize, usize)>,
+}
+
+impl Item {
+    fn new(shape: Shape, data: Vec<f64>) -> Self {
+        let (features, pixels) = match shape {
+            Shape::Vector(n) => (n, None),
+            Shape::Map { channels, height, width } => (channels, Some((height, width))),
+        };
+        let item = Item { data, features, pixels };
+        assert_eq!(item.data.len(), features * item.plane(), "elements of {shape:?}");
+        item
+    }
+
+    /// Elements per feature.
+    fn plane(&self) -> usize {
+        self.pixels.map_or(1, |(h, w)| h * w)
+    }
+
+    fn with(&self, features: usize, data: Vec<f64>) -> Self {
+        assert_eq!(data.len(), features * self.plane());
+        Item { data, features, pixels: self.pixels }
+    }
+
+    /// Element of a map, 0 outside its border.
+    fn pixel(&self, channel: usize, y: isize, x: isize) -> f64 {
+        let (h, w) = self.pixels.expect("a map");
+        if y < 0 || x < 0 || y >= h as isize || x >= w as isize {
+            return 0.0;
+        }
+        self.data[(channel * h + y as usize) * w + x as usize]
+    }
+}
+
+impl Referee {
+    /// A referee that takes weights from `tensors`.
+    pub fn new(tensors: Tensors) -> Self {
+        Referee { tensors }
+    }
+
+    /// The output of `net` whose tensors stand under `prefix`. Panics if the spec, the tensors and
+    /// the lengths of `input` and `context` do not fit each other.
+    pub fn run(&self, net: &Net, prefix: &str, input: &[f64], context: &[f64]) -> Vec<f64> {
+        self.net(net, prefix, input, context, &mut Trace::new())
+    }
+
+    /// The value after every layer by its path (without `prefix`), nested layers before the layer
+    /// that holds them.
+    pub fn trace(&self, net: &Net, prefix: &str, input: &[f64], context: &[f64]) -> Trace {
+        let mut trace = Trace::new();
+        self.net(net, prefix, input, context, &mut trace);
+        trace
+    }
+
+    fn net(&self, net: &Net, prefix: &str, input: &[f64], context: &[f64], t: &mut Trace) -> Vec<f64> {
+        assert_eq!(context.len(), net.context, "length of the context");
+        let item = Item::new(net.input, input.to_vec());
+        self.sequence(&net.layers, prefix, "", item, context, t).data
+    }
+
+    fn sequence(
+        &self,
+        layers: &[Layer],
+        prefix: &str,
+        stem: &str,
+        mut item: Item,
+        context: &[f64],
+        trace: &mut Trace,
+    ) -> Item {
+        for (i, layer) in layers.iter().enumerate() {
+            let path = format!("{stem}{i}");
+            item = self.layer(layer, prefix, &path, item, context, trace);
+            trace.push((path, item.data.clone()));
+        }
+        item
+    }
+
+    fn layer(
+        &self,
+        layer: &Layer,
+        prefix: &str,
+        path: &str,
+        item: Item,
+        context: &[f64],
+        trace: &mut Trace,
+    ) -> Item {
+        let tensor = |name: &str| self.tensor(&format!("{prefix}.{path}.{name}"));
+        let mut branches = |branches: &[Vec<Layer>]| -> Vec<Item> {
+            let mut outputs = Vec::new();
+            for (i, branch) in branches.iter().enumerate() {
+                let stem = format!("{path}.{i}.");
+                outputs.push(self.sequence(branch, prefix, &stem, item.clone(), context, trace));
+            }
+            outputs
+        };
+        match layer {
+            Layer::Linear { outputs, degrees } => {
+                linear(&item, *outputs, degrees.as_ref(), tensor("weight"), tensor("bias"))
+            }
+            Layer::Conv2d { outputs, kernel, stride, padding, mask } => {
+                let geometry = Geometry { kernel: *kernel, stride: *stride, padding, mask: *mask };
+                geometry.convolve(&item, *outputs, tensor("weight"), tensor("bias"))
+            }
+            Layer::UpsampleNearest { factor } => upsample(&item, *factor),
+            Layer::Activation(act) => {
+                item.with(item.features, item.data.iter().map(|&v| activation(*act, v)).collect())
+            }
+            Layer::Scale(factor) => {
+                let factor = f64::from(*factor);
+                item.with(item.features, item.data.iter().map(|v| v * factor).collect())
+            }
+            Layer::GroupNorm { groups, epsilon } => {
+                let epsilon = f64::from(*epsilon);
+                group_norm(&item, *groups, epsilon, tensor("weight"), tensor("bias"))
+            }
+            Layer::Gate => {
+                let (a, b) = item.data.split_at(item.data.len() / 2);
+                let gated = a.iter().zip(b).map(|(a, b)| a * logistic(*b)).collect();
+                item.with(item.features / 2, gated)
+            }
+            Layer::Reshape(shape) => Item::new(*shape, item.data),
+            Layer::AppendContext => {
+                let mut data = item.data.clone();
+                for &value in context {
+                    data.extend(std::iter::repeat_n(value, item.plane()));
+                }
+                item.with(item.features + context.len(), data)
+            }
+            Layer::Slice { start, len } => {
+                let n = item.plane();
+                item.with(*len, item.data[start * n..(start + len) * n].to_vec())
+            }
+            Layer::Sum(b) => {
+                let outputs = branches(b);
+                let mut sum = vec![0.0; outputs[0].data.len()];
+                for output in &outputs {
+                    assert_eq!(output.data.len(), sum.len(), "layer {path}: branches of a sum");
+                    for (s, v) in sum.iter_mut().zip(&output.data) {
+                        *s += v;
+                    }
+                }
+                outputs[0].with(outputs[0].features, sum)
+            }
+            Layer::Concat(b) => {
+                let outputs = branches(b);
+                let features = outputs.iter().map(|o| o.features).sum();
+                let data = outputs.iter().flat_map(|o| o.data.iter().copied()).collect();
+                outputs[0].with(features, data)
+            }
+        }
+    }
+
+    fn tensor(&self, name: &str) -> &[f64] {
+        match self.tensors.get(name) {
+            Some((_, values)) => values,
+            None => panic!("no tensor {name}"),
+        }
+    }
+
+    /// `flow` in either direction: (values, ln |det| of the map that was applied).
+    pub fn flow(
+        &self,
+        flow: &Flow,
+        prefix: &str,
+        direction: Direction,
+        values: &[f64],
+        context: &[f64],
+    ) -> (Vec<f64>, f64) {
+        let trace = self.flow_trace(flow, prefix, direction, values, context);
+        let log_det = trace.iter().map(|(_, v)| v[flow.dim]).sum();
+        match trace.last() {
+            Some((_, v)) => (v[..flow.dim].to_vec(), log_det),
+            None => (values.to_vec(), 0.0),
+        }
+    }
+
+    /// After every transform, in the order of application, by its index: the `dim` values, then
+    /// ln |det| of that transform.
+    pub fn flow_trace(
+        &self,
+        flow: &Flow,
+        prefix: &str,
+        direction: Direction,
+        values: &[f64],
+        context: &[f64],
+    ) -> Trace {
+        assert_eq!((values.len(), context.len()), (flow.dim, flow.context));
+        let mut order: Vec<usize> = (0..flow.transforms.len()).collect();
+        if direction == Direction::Generate {
+            order.reverse();
+        }
+        let mut values = values.to_vec();
+        let mut trace = Trace::new();
+        for i in order {
+            let path = format!("{prefix}.{i}");
+            let log_det = self.transform(&flow.transforms[i], &path, direction, &mut values, context);
+            trace.push((i.to_string(), [&values[..], &[log_det]].concat()));
+        }
+        trace
+    }
+
+    fn transform(
+        &self,
+        transform: &Transform,
+        path: &str,
+        direction: Direction,
+        v: &mut Vec<f64>,
+        context: &[f64],
+    ) -> f64 {
+        match transform {
+            Transform::Diagonal => {
+                let shift = self.tensor(&format!("{path}.shift"));
+                let log_scale = self.tensor(&format!("{path}.log_scale"));
+                (0..v.len()).map(|i| affine(&mut v[i], shift[i], log_scale[i], direction)).sum()
+            }
+            Transform::Permutation(order) => {
+                let old = v.clone();
+                for (i, &from) in order.iter().enumerate() {
+                    match direction {
+                        Direction::Normalise => v[i] = old[from as usize],
+                        Direction::Generate => v[from as usize] = old[i],
+                    }
+                }
+                0.0
+            }
+            Transform::Coupling { keep, net, map } => {
+                let raw = self.run(net, &format!("{path}.net"), &v[..*keep], context);
+                let mapped = v.len() - keep;
+                let per_element = raw.len() / mapped;
+                (0..mapped)
+                    .map(|i| {
+                        let raw = &raw[i * per_element..(i + 1) * per_element];
+                        element(map, raw, direction, &mut v[keep + i])
+                    })
+                    .sum()
+            }
+        }
+    }
+}
+
+fn element(map: &ElementMap, raw: &[f64], direction: Direction, v: &mut f64) -> f64 {
+    match map {
+        ElementMap::Affine { bound } => affine(v, raw[0], bound * (raw[1] / bound).tanh(), direction),
+        ElementMap::Spline(spec) => {
+            let spline = Spline::new(spec.bins, spec.bound, raw);
+            let (value, log_det) = match direction {
+                Direction::Normalise => spline.forward(*v),
+                Direction::Generate => spline.inverse(*v),
+            };
+            *v = value;
+            log_det
+        }
+    }
+}
+
+/// z = (x - shift) e^-s and its inverse x = z e^s + shift.
+fn affine(v: &mut f64, shift: f64, s: f64, direction: Direction) -> f64 {
+    match direction {
+        Direction::Normalise => {
+            *v = (*v - shift) / s.exp();
+            -s
+        }
+        Direction::Generate => {
+            *v = *v * s.exp() + shift;
+            s
+        }
+    }
+}
+
+fn linear(item: &Item, outputs: usize, degrees: Option<&Degrees>, w: &[f64], b: &[f64]) -> Item {
+    assert!(item.pixels.is_none(), "a linear layer on a map");
+    let n = item.features;
+    assert_eq!((w.len(), b.len()), (outputs * n, outputs));
+    let mut data = b.to_vec();
+    for o in 0..outputs {
+        for i in 0..n {
+            if degrees.is_none_or(|d| d.input[i] <= d.output[o]) {
+                data[o] += w[o * n + i] * item.data[i];
+            }
+        }
+    }
+    Item::new(Shape::Vector(outputs), data)
+}
+
+struct Geometry<'a> {
+    kernel: [usize; 2],
+    stride: usize,
+    padding: &'a Padding,
+    mask: Option<CausalMask>,
+}
+
+impl Geometry<'_> {
+    fn convolve(&self, item: &Item, outputs: usize, w: &[f64], b: &[f64]) -> Item {
+        let (h, width) = item.pixels.expect("a convolution on a vector");
+        let [kh, kw] = self.kernel;
+        let p = self.padding;
+        let rows = (h + p.top + p.bottom - kh) / self.stride + 1;
+        let columns = (width + p.left + p.right - kw) / self.stride + 1;
+        assert_eq!((w.len(), b.len()), (outputs * item.features * kh * kw, outputs));
+        let mut data = Vec::new();
+        for o in 0..outputs {
+            for y in 0..rows {
+                for x in 0..columns {
+                    let mut sum = b[o];
+                    for c in 0..item.features {
+                        for ky in 0..kh {
+                            for kx in 0..kw {
+                                if !self.sees(ky, kx) {
+                                    continue;
+                                }
+                                let row = (y * self.stride + ky) as isize - p.top as isize;
+                                let column = (x * self.stride + kx) as isize - p.left as isize;
+                                let weight = w[((o * item.features + c) * kh + ky) * kw + kx];
+                                sum += weight * item.pixel(c, row, column);
+                            }
+                        }
+                    }
+                    data.push(sum);
+                }
+            }
+        }
+        Item { data, features: outputs, pixels: Some((rows, columns)) }
+    }
+
+    /// PixelCNN masks in raster order: before the centre, and for type B the centre itself.
+    fn sees(&self, ky: usize, kx: usize) -> bool {
+        let [kh, kw] = self.kernel;
+        let (raster, centre) = (ky * kw + kx, (kh / 2) * kw + kw / 2);
+        match self.mask {
+            None => true,
+            Some(CausalMask::A) => raster < centre,
+            Some(CausalMask::B) => raster <= centre,
+        }
+    }
+}
+
+fn upsample(item: &Item, factor: usize) -> Item {
+    let (h, w) = item.pixels.expect("upsampling a vector");
+    let mut data = Vec::new();
+    for c in 0..item.features {
+        for y in 0..h * factor {
+            for x in 0..w * factor {
+                data.push(item.pixel(c, (y / factor) as isize, (x / factor) as isize));
+            }
+        }
+    }
+    Item { data, features: item.features, pixels: Some((h * factor, w * factor)) }
+}
+
+fn group_norm(item: &Item, groups: usize, epsilon: f64, w: &[f64], b: &[f64]) -> Item {
+    let plane = item.plane();
+    let members = item.features / groups * plane;
+    let mut data = item.data.clone();
+    for group in data.chunks_mut(members) {
+        let mean = group.iter().sum::<f64>() / members as f64;
+        let variance = group.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / members as f64;
+        for v in group.iter_mut() {
+            *v = (*v - mean) / (variance + epsilon).sqrt();
+        }
+    }
+    for (i, v) in data.iter_mut().enumerate() {
+        *v = *v * w[i / plane] + b[i / plane];
+    }
+    item.with(item.features, data)
+}
