@@ -26,12 +26,23 @@ impl Ellipse {
     /// Ellipses about the geometric centre of a `side x side` stamp, major axis along x.
     pub fn centred(side: usize, axis_ratio: f64) -> Self {
         let centre = crate::stamp::centre(side);
-        Self { x: centre, y: centre, axis_ratio, position_angle: 0.0 }
+        Self {
+            x: centre,
+            y: centre,
+            axis_ratio,
+            position_angle: 0.0,
+        }
     }
 
     fn frame(&self) -> Frame {
         let (sin, cos) = libm::sincos(self.position_angle * PI / 180.0);
-        Frame { x: self.x, y: self.y, inv_q: 1.0 / self.axis_ratio, sin, cos }
+        Frame {
+            x: self.x,
+            y: self.y,
+            inv_q: 1.0 / self.axis_ratio,
+            sin,
+            cos,
+        }
     }
 }
 
@@ -52,7 +63,11 @@ impl Frame {
         let v = (dy * self.cos - dx * self.sin) * self.inv_q;
         let r = libm::sqrt(u * u + v * v);
         let w = v * self.inv_q;
-        let gradient = if r > 0.0 { libm::sqrt(u * u + w * w) / r } else { self.inv_q };
+        let gradient = if r > 0.0 {
+            libm::sqrt(u * u + w * w) / r
+        } else {
+            self.inv_q
+        };
         (r, gradient)
     }
 }
@@ -117,7 +132,7 @@ pub fn total(image: &[f32]) -> f64 {
 ///
 /// The first crossing is returned, so the result is defined for images with some negative pixels; for
 /// a non-negative image it never decreases with `fraction`. Circles within a uniform disc come out
-/// within 0.01 pixel from radius 2 on. `None` if the total flux is not positive and finite, the axis
+/// within 0.02 pixel from radius 2 on. `None` if the total flux is not positive and finite, the axis
 /// ratio not in (0, 1] or `fraction` not in (0, 1).
 ///
 /// # Panics
@@ -147,14 +162,19 @@ pub fn radii_holding<const N: usize>(
     let frame = ellipse.frame();
     // Every pixel's ramp ends inside this circle, stretched along the minor axis.
     let far = |c: f64| libm::fmax(libm::fabs(c), libm::fabs(side as f64 - 1.0 - c)) + 1.0;
-    let reach = libm::sqrt(far(ellipse.x) * far(ellipse.x) + far(ellipse.y) * far(ellipse.y)) * frame.inv_q;
+    let reach =
+        libm::sqrt(far(ellipse.x) * far(ellipse.x) + far(ellipse.y) * far(ellipse.y)) * frame.inv_q;
     let coarse = Growth::over(image, side, &frame, 0.0, reach);
     let mut radii = [0.0; N];
     for (radius, fraction) in radii.iter_mut().zip(fractions) {
         let target = fraction * flux;
         let (start, end) = coarse.bracket(target);
         let (a, b) = Growth::over(image, side, &frame, start.0, end.0).bracket(target);
-        let share = if b.1 > a.1 { ((target - a.1) / (b.1 - a.1)).clamp(0.0, 1.0) } else { 0.5 };
+        let share = if b.1 > a.1 {
+            ((target - a.1) / (b.1 - a.1)).clamp(0.0, 1.0)
+        } else {
+            0.5
+        };
         *radius = a.0 + share * (b.0 - a.0);
     }
     Some(radii)
@@ -202,7 +222,9 @@ impl Growth {
     /// The two neighbouring points `(radius, flux)` between which the curve first reaches `target`.
     fn bracket(&self, target: f64) -> ((f64, f64), (f64, f64)) {
         let point = |k: usize| (self.start + k as f64 * self.step, self.flux[k]);
-        let end = (1..STEPS).find(|&k| self.flux[k] >= target).unwrap_or(STEPS);
+        let end = (1..STEPS)
+            .find(|&k| self.flux[k] >= target)
+            .unwrap_or(STEPS);
         (point(end - 1), point(end))
     }
 }
@@ -269,18 +291,28 @@ const THINNEST: f64 = 0.05;
 ///
 /// # Panics
 /// If `image` is not `side * side` long.
-pub fn moments(image: &[f32], side: usize, start: &Ellipse, weight: f64, recentre: bool) -> Option<Moments> {
+pub fn moments(
+    image: &[f32],
+    side: usize,
+    start: &Ellipse,
+    weight: f64,
+    recentre: bool,
+) -> Option<Moments> {
     check(image, side);
     let mut ellipse = *start;
     ellipse.axis_ratio = ellipse.axis_ratio.clamp(THINNEST, 1.0);
     let mut sigma = 0.0;
     for _ in 0..ROUNDS {
         let sums = Sums::of(image, side, &ellipse, weight);
-        if !(sums.flux > 0.0) {
+        if sums.flux.is_nan() || sums.flux <= 0.0 {
             return None;
         }
         let (mx, my) = (sums.x / sums.flux, sums.y / sums.flux);
-        let (mut xx, mut xy, mut yy) = (sums.xx / sums.flux, sums.xy / sums.flux, sums.yy / sums.flux);
+        let (mut xx, mut xy, mut yy) = (
+            sums.xx / sums.flux,
+            sums.xy / sums.flux,
+            sums.yy / sums.flux,
+        );
         if recentre {
             xx -= mx * mx;
             xy -= mx * my;
@@ -292,7 +324,10 @@ pub fn moments(image: &[f32], side: usize, start: &Ellipse, weight: f64, recentr
         }
         // Inverse covariance of weighted light less that of the weight.
         let (sin, cos) = libm::sincos(ellipse.position_angle * PI / 180.0);
-        let (major, minor) = (1.0 / (weight * weight), 1.0 / sq(weight * ellipse.axis_ratio));
+        let (major, minor) = (
+            1.0 / (weight * weight),
+            1.0 / sq(weight * ellipse.axis_ratio),
+        );
         let ixx = yy / determinant - (major * cos * cos + minor * sin * sin);
         let iyy = xx / determinant - (major * sin * sin + minor * cos * cos);
         let ixy = -xy / determinant - (major - minor) * sin * cos;
@@ -313,8 +348,11 @@ pub fn moments(image: &[f32], side: usize, start: &Ellipse, weight: f64, recentr
             return None;
         }
         let moved = libm::fabs(next.x - ellipse.x) + libm::fabs(next.y - ellipse.y);
-        let turned = libm::fabs(libm::sin((next.position_angle - ellipse.position_angle) * PI / 180.0));
-        let reshaped = libm::fabs(next.axis_ratio - ellipse.axis_ratio) + turned * (1.0 - next.axis_ratio);
+        let turned = libm::fabs(libm::sin(
+            (next.position_angle - ellipse.position_angle) * PI / 180.0,
+        ));
+        let reshaped =
+            libm::fabs(next.axis_ratio - ellipse.axis_ratio) + turned * (1.0 - next.axis_ratio);
         ellipse = next;
         sigma = 1.0 / libm::sqrt(small);
         if moved + reshaped < CONVERGED {
@@ -333,7 +371,13 @@ pub fn moments(image: &[f32], side: usize, start: &Ellipse, weight: f64, recentr
 /// If `image` is not `side * side` long.
 pub fn shape(image: &[f32], side: usize) -> Option<Moments> {
     let radius = half_light_radius(image, side, 1.0)?;
-    moments(image, side, &Ellipse::centred(side, 1.0), SHAPE_WEIGHT * radius, false)
+    moments(
+        image,
+        side,
+        &Ellipse::centred(side, 1.0),
+        SHAPE_WEIGHT * radius,
+        false,
+    )
 }
 
 /// Weighted sums of the light about a centre.
@@ -348,7 +392,7 @@ struct Sums {
 }
 
 impl Sums {
-    /// The weight falls to nothing at 4 standard deviations, where the sum stops.
+    /// The sum stops at 4 standard deviations of the weight, 0.03 % of its peak.
     fn of(image: &[f32], side: usize, ellipse: &Ellipse, weight: f64) -> Self {
         let frame = ellipse.frame();
         let reach = 4.0 * weight;
@@ -361,12 +405,13 @@ impl Sums {
         let mut sums = Self::default();
         for row in range(ellipse.y) {
             for column in range(ellipse.x) {
+                let value = f64::from(image[row * side + column]);
                 let (dx, dy) = (column as f64 - ellipse.x, row as f64 - ellipse.y);
                 let (r, _) = frame.radius(column as f64, row as f64);
-                if r > reach {
+                if value == 0.0 || r > reach {
                     continue;
                 }
-                let light = f64::from(image[row * side + column]) * libm::exp(scale * r * r);
+                let light = value * libm::exp(scale * r * r);
                 sums.flux += light;
                 sums.x += light * dx;
                 sums.y += light * dy;
@@ -390,7 +435,14 @@ impl Sums {
 ///
 /// # Panics
 /// If `image` is not `side * side` long.
-pub fn asymmetry(image: &[f32], side: usize, x: f64, y: f64, radius: f64, sky_sigma: f64) -> Option<f64> {
+pub fn asymmetry(
+    image: &[f32],
+    side: usize,
+    x: f64,
+    y: f64,
+    radius: f64,
+    sky_sigma: f64,
+) -> Option<f64> {
     check(image, side);
     // Twice the centre, an integer.
     let mut centre = (libm::round(2.0 * x) as i64, libm::round(2.0 * y) as i64);
@@ -399,7 +451,10 @@ pub fn asymmetry(image: &[f32], side: usize, x: f64, y: f64, radius: f64, sky_si
         let around = [(1, 0), (-1, 0), (0, 1), (0, -1)];
         let steps = around.map(|(dx, dy)| (centre.0 + dx, centre.1 + dy));
         let tried = steps.map(|c| rotated_difference(image, side, c, radius).map(|d| (c, d)));
-        let lowest = tried.into_iter().flatten().fold((centre, best), |a, b| if b.1.0 < a.1.0 { b } else { a });
+        let lowest = tried
+            .into_iter()
+            .flatten()
+            .fold((centre, best), |a, b| if b.1.0 < a.1.0 { b } else { a });
         if lowest.0 == centre {
             break;
         }
@@ -411,12 +466,20 @@ pub fn asymmetry(image: &[f32], side: usize, x: f64, y: f64, radius: f64, sky_si
 }
 
 /// Sum of |I - I180| and of |I| and the count of pixels within `radius` of half the given coordinates.
-fn rotated_difference(image: &[f32], side: usize, twice: (i64, i64), radius: f64) -> Option<(f64, f64, f64)> {
+fn rotated_difference(
+    image: &[f32],
+    side: usize,
+    twice: (i64, i64),
+    radius: f64,
+) -> Option<(f64, f64, f64)> {
     let n = side as i64;
     let (mut difference, mut light, mut pixels) = (0.0, 0.0, 0.0);
     let reach = |c: i64| {
         let c = c as f64 / 2.0;
-        (libm::ceil(c - radius) as i64, libm::floor(c + radius) as i64)
+        (
+            libm::ceil(c - radius) as i64,
+            libm::floor(c + radius) as i64,
+        )
     };
     let ((x0, x1), (y0, y1)) = (reach(twice.0), reach(twice.1));
     if x0 < 0 || y0 < 0 || x1 >= n || y1 >= n {
@@ -444,5 +507,216 @@ fn sq(v: f64) -> f64 {
 }
 
 fn check(image: &[f32], side: usize) {
-    assert_eq!(image.len(), side * side, "image of {} pixels is not {side} x {side}", image.len());
+    assert_eq!(
+        image.len(),
+        side * side,
+        "image of {} pixels is not {side} x {side}",
+        image.len()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// Pixel means of `profile(elliptical radius)`, by 6 x 6 points a pixel.
+    fn draw(side: usize, ellipse: &Ellipse, profile: impl Fn(f64) -> f64) -> Vec<f32> {
+        let (sin, cos) = libm::sincos(ellipse.position_angle * PI / 180.0);
+        let mut image = vec![0.0; side * side];
+        for (k, pixel) in image.iter_mut().enumerate() {
+            let mut sum = 0.0;
+            for part in 0..36 {
+                let dx = (k % side) as f64 + ((part % 6) as f64 - 2.5) / 6.0 - ellipse.x;
+                let dy = (k / side) as f64 + ((part / 6) as f64 - 2.5) / 6.0 - ellipse.y;
+                let (u, v) = (dx * cos + dy * sin, dy * cos - dx * sin);
+                sum += profile(libm::hypot(u, v / ellipse.axis_ratio));
+            }
+            *pixel = (sum / 36.0) as f32;
+        }
+        image
+    }
+
+    fn gaussian(sigma: f64) -> impl Fn(f64) -> f64 {
+        move |r| libm::exp(-0.5 * sq(r / sigma))
+    }
+
+    #[test]
+    fn half_light_radii_of_known_profiles() {
+        let side = 161;
+        for q in [1.0, 0.6, 0.25] {
+            let ellipse = Ellipse::centred(side, q);
+            // Pixel means, taken as uniform pixels, add a sixth of a square pixel to the variance of each axis;
+            // no light gets nearer to the centre by that.
+            let widest = |sigma: f64| 1.0 + (1.0 + 1.0 / (q * q)) / (24.0 * sigma * sigma);
+            let check = |radius: f64, truth: f64, sigma: f64| {
+                let ratio = radius / truth;
+                assert!(
+                    ratio > 0.9995 && ratio < widest(sigma) + 0.001 && ratio < 1.03,
+                    "q {q}: {radius}, {truth}"
+                );
+            };
+            // A Gaussian's half-light radius is sqrt(2 ln 2) sigma, an exponential's 1.678347 scale lengths.
+            let image = draw(side, &ellipse, gaussian(6.0));
+            check(
+                half_light_radius(&image, side, q).expect("light"),
+                6.0 * 1.177_410,
+                6.0,
+            );
+            let image = draw(side, &ellipse, |r| libm::exp(-r / 5.0));
+            check(
+                half_light_radius(&image, side, q).expect("light"),
+                5.0 * 1.678_347,
+                5.0,
+            );
+        }
+    }
+
+    #[test]
+    fn concentrations_of_known_profiles() {
+        let side = 201;
+        let ellipse = Ellipse::centred(side, 0.7);
+        let c = |image: &[f32]| concentration(image, side, 0.7).expect("light");
+        // Gaussian: r_f = sigma sqrt(-2 ln(1 - f)), so C = 2.5 log10(ln 0.2 / ln 0.8).
+        let gaussian = c(&draw(side, &ellipse, gaussian(8.0)));
+        assert!(
+            (gaussian - 2.5 * libm::log10(libm::log(0.2) / libm::log(0.8))).abs() < 5e-3,
+            "{gaussian}"
+        );
+        // Exponential: 1 - (1 + x) e^-x = 0.2 and 0.8 at x = 0.824388 and 2.994308.
+        let exponential = c(&draw(side, &ellipse, |r| libm::exp(-r / 7.0)));
+        assert!(
+            (exponential - 5.0 * libm::log10(2.994_308 / 0.824_388)).abs() < 8e-3,
+            "{exponential}"
+        );
+        // De Vaucouleurs' law cut off by the frame is still far more concentrated.
+        let vaucouleurs = c(&draw(side, &ellipse, |r| {
+            libm::exp(-7.669 * libm::pow(r / 8.0, 0.25))
+        }));
+        assert!((3.6..5.3).contains(&vaucouleurs), "{vaucouleurs}");
+    }
+
+    #[test]
+    fn radii_grow_with_the_fraction_and_invert_the_flux() {
+        let side = 48;
+        let ellipse = Ellipse {
+            x: 21.3,
+            y: 25.8,
+            axis_ratio: 0.45,
+            position_angle: 63.0,
+        };
+        let image = draw(side, &ellipse, |r| libm::exp(-r / 3.0));
+        let flux = total(&image);
+        let mut last = 0.0;
+        for step in 1..40 {
+            let fraction = f64::from(step) / 40.0;
+            let radius = radius_holding(&image, side, &ellipse, fraction).expect("light");
+            assert!(radius > last);
+            last = radius;
+            let inside = flux_within(&image, side, &ellipse, radius) / flux;
+            assert!((inside - fraction).abs() < 1e-5, "{fraction}: {inside}");
+        }
+    }
+
+    #[test]
+    fn a_uniform_disc_is_measured_by_its_area() {
+        let side = 64;
+        let image = vec![1.0; side * side];
+        for radius in [2.0, 5.5, 12.25, 30.0] {
+            let area = flux_within(&image, side, &Ellipse::centred(side, 1.0), radius);
+            let measured = libm::sqrt(area / PI);
+            assert!((measured - radius).abs() < 0.02, "{radius}: {measured}");
+        }
+    }
+
+    #[test]
+    fn radii_scale_with_the_galaxy() {
+        let side = 128;
+        let ellipse = Ellipse::centred(side, 0.5);
+        let small = draw(side, &ellipse, gaussian(5.0));
+        let large = draw(side, &ellipse, gaussian(10.0));
+        let ratio = half_light_radius(&large, side, 0.5).expect("light")
+            / half_light_radius(&small, side, 0.5).expect("light");
+        // The small one is widened more by its pixels.
+        assert!((ratio - 2.0).abs() < 0.012, "{ratio}");
+    }
+
+    #[test]
+    fn moments_follow_the_galaxy_whatever_its_profile_and_angle() {
+        let side = 96;
+        for angle in [-80.0, -33.0, 0.0, 20.0, 71.0] {
+            for q in [0.2, 0.5, 0.9] {
+                let truth = Ellipse {
+                    x: 46.2,
+                    y: 49.1,
+                    axis_ratio: q,
+                    position_angle: angle,
+                };
+                let start = Ellipse::centred(side, 1.0);
+                let image = draw(side, &truth, |r| libm::exp(-r / 6.0));
+                let found = moments(&image, side, &start, 15.0, true)
+                    .expect("light")
+                    .ellipse;
+                assert!(
+                    (found.x - truth.x).abs() < 0.02 && (found.y - truth.y).abs() < 0.02,
+                    "{found:?}"
+                );
+                assert!((found.axis_ratio - q).abs() < 0.01, "q {q}: {found:?}");
+                let turned = libm::sin((found.position_angle - angle) * PI / 180.0);
+                assert!(libm::fabs(turned) < 0.003, "angle {angle}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn moments_of_a_gaussian_lose_the_weight() {
+        let side = 96;
+        let ellipse = Ellipse {
+            position_angle: 30.0,
+            ..Ellipse::centred(side, 0.6)
+        };
+        let image = draw(side, &ellipse, gaussian(7.0));
+        let found =
+            moments(&image, side, &Ellipse::centred(side, 1.0), 10.0, false).expect("light");
+        // Averaging over a pixel adds its variance, 1/12.
+        assert!(
+            (found.sigma - libm::sqrt(49.0 + 1.0 / 12.0)).abs() < 0.01,
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn asymmetry_is_zero_for_symmetry_and_counts_a_blob() {
+        let side = 65;
+        let ellipse = Ellipse {
+            position_angle: 40.0,
+            ..Ellipse::centred(side, 0.5)
+        };
+        let mut image = draw(side, &ellipse, gaussian(5.0));
+        let even = asymmetry(&image, side, 32.0, 32.0, 20.0, 0.0).expect("light");
+        assert!(even.abs() < 1e-5, "{even}");
+        let light = total(&image);
+        // A blob of a tenth of the light differs from its empty counterpart twice.
+        image[32 * side + 50] += (0.1 * light) as f32;
+        let odd = asymmetry(&image, side, 32.0, 32.0, 20.0, 0.0).expect("light");
+        assert!((odd - 0.2 / 1.1).abs() < 0.01, "{odd}");
+        assert_eq!(asymmetry(&image, side, 32.0, 32.0, 40.0, 0.0), None);
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_none() {
+        let empty = vec![0.0; 16 * 16];
+        assert_eq!(half_light_radius(&empty, 16, 1.0), None);
+        assert_eq!(shape(&empty, 16), None);
+        let light = vec![1.0; 16 * 16];
+        for q in [0.0, -1.0, 1.1, f64::NAN] {
+            assert_eq!(half_light_radius(&light, 16, q), None);
+        }
+        assert_eq!(
+            radius_holding(&light, 16, &Ellipse::centred(16, 1.0), 1.0),
+            None
+        );
+        assert_eq!(half_light_radius(&vec![f32::NAN; 256], 16, 1.0), None);
+    }
 }

@@ -1,1 +1,427 @@
-//! lower
+//! From a [`Net`] to a [`Plan`]: static shapes, packed weights, fused steps, one arena.
+//!
+//! What lowering does beyond choosing a kernel for each layer:
+//! - activations and scales run in the store of the convolution or product before them;
+//! - `UpsampleNearest(2)` before a 3 x 3 convolution becomes four 2 x 2 convolutions, one for each
+//!   parity of the output pixel, with weights summed here: 2.25 times fewer multiplications;
+//! - masks and degrees are folded into the weights; masked taps are not computed at all;
+//! - a `Reshape` to a map after a `Linear` permutes the rows of the weights;
+//! - a value that a convolution reads next is written inside a frame of zeros, so no kernel tests for
+//!   borders; slices are views;
+//! - buffers whose lifetimes do not overlap share memory.
+
+mod arena;
+mod composite;
+mod convolution;
+mod frame;
+
+use crate::error::LoadError;
+use crate::kernels::Simd;
+use crate::kernels::conv::Conv;
+use crate::kernels::elementary::Pointwise;
+use crate::kernels::norm::GroupNorm;
+use crate::kernels::planes::PlaneConv;
+use crate::kernels::view::View;
+use crate::weights::Weights;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+use convolution::{ConvSpec, folds, runs_in_planes};
+use frame::{NO_FRAME, covers, frame_wanted, functions};
+use galgen_core::spec::{Layer, Net, Padding, Shape};
+
+/// A net ready to run. Immutable; any number of threads may run it, each with its own scratch.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) simd: Simd,
+    pub(crate) input: usize,
+    pub(crate) context: usize,
+    pub(crate) steps: Vec<Step>,
+    output: Shape,
+    scratch: usize,
+    flops: u64,
+}
+
+/// One kernel call: `to` from `a` (and `b`).
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub op: Op,
+    pub a: Place,
+    pub b: Place,
+    pub to: Place,
+}
+
+/// A view of one of the buffers; once the plan is laid out, of the arena.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    buffer: usize,
+    pub view: View,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    /// The caller's input, in planes, to `to`.
+    Load,
+    /// `a` to the caller's output, in planes.
+    Store,
+    /// The caller's context to all pixels of `to`.
+    Context,
+    Copy,
+    /// Zeros between `a` and `to`.
+    ClearFrame,
+    Map(Vec<Pointwise>),
+    Add,
+    Gate,
+    Upsample(usize),
+    GroupNorm(Box<GroupNorm>),
+    Conv(Box<Conv>),
+    PlaneConv(Box<PlaneConv>),
+}
+
+impl Plan {
+    /// Lowers `net`, whose tensors are those of `weights` under `prefix`.
+    pub fn new(net: &Net, prefix: &str, weights: &Weights, simd: Simd) -> Result<Plan, LoadError> {
+        let output = net.output()?;
+        for tensor in net.tensors(prefix)? {
+            weights.of_shape(&tensor.name, &tensor.shape)?;
+        }
+        let mut lowering = Lowering {
+            weights,
+            prefix,
+            simd,
+            context: net.context,
+            steps: Vec::new(),
+            buffers: Vec::new(),
+            flops: 0,
+        };
+        let input = lowering.allocate(net.input, frame_wanted(&net.layers, net.input, NO_FRAME));
+        lowering.push(Op::Load, input.place, input.place, input.place);
+        let last = lowering.sequence(&net.layers, input, "", NO_FRAME);
+        lowering.push(Op::Store, last.place, last.place, last.place);
+        let Lowering {
+            mut steps,
+            buffers,
+            flops,
+            ..
+        } = lowering;
+        let scratch = arena::lay_out(&mut steps, &buffers);
+        Ok(Plan {
+            simd,
+            input: net.input.len(),
+            context: net.context,
+            steps,
+            output,
+            scratch,
+            flops,
+        })
+    }
+
+    /// f32 numbers of scratch that [`run`](Self::run) needs.
+    pub fn scratch_len(&self) -> usize {
+        self.scratch
+    }
+
+    /// Numbers of input.
+    pub fn input_len(&self) -> usize {
+        self.input
+    }
+
+    /// Numbers of context.
+    pub fn context_len(&self) -> usize {
+        self.context
+    }
+
+    /// Shape of the output.
+    pub fn output(&self) -> Shape {
+        self.output
+    }
+
+    /// Floating-point operations of the convolutions and products of one run, as executed (after
+    /// upsampling has been folded): two for each multiply-add.
+    pub fn flops(&self) -> u64 {
+        self.flops
+    }
+
+    /// The level that the plan was packed for.
+    pub fn simd(&self) -> Simd {
+        self.simd
+    }
+}
+
+/// A value between layers.
+#[derive(Clone, Copy)]
+struct Value {
+    shape: Shape,
+    place: Place,
+    /// Zeros around it.
+    frame: Padding,
+    /// Whether nothing else reads it later, so that it may be overwritten.
+    owned: bool,
+}
+
+impl Value {
+    fn view(&self) -> View {
+        self.place.view
+    }
+}
+
+struct Lowering<'a> {
+    weights: &'a Weights,
+    prefix: &'a str,
+    simd: Simd,
+    context: usize,
+    steps: Vec<Step>,
+    /// Length of each buffer.
+    buffers: Vec<usize>,
+    flops: u64,
+}
+
+impl Lowering<'_> {
+    fn push(&mut self, op: Op, a: Place, b: Place, to: Place) {
+        self.steps.push(Step { op, a, b, to });
+    }
+
+    fn tensor(&self, path: &str, name: &str) -> &[f32] {
+        self.weights.get(&format!("{}.{path}.{name}", self.prefix))
+    }
+
+    fn buffer(&mut self, len: usize) -> usize {
+        self.buffers.push(len);
+        self.buffers.len() - 1
+    }
+
+    /// A new value, its frame cleared.
+    fn allocate(&mut self, shape: Shape, frame: Padding) -> Value {
+        let (c, h, w) = View::extents(shape);
+        let outer = View::pixels(
+            c,
+            h + frame.top + frame.bottom,
+            w + frame.left + frame.right,
+        );
+        let place = self.framed(outer, outer.len(), h, w, frame);
+        Value {
+            shape,
+            place,
+            frame,
+            owned: true,
+        }
+    }
+
+    /// The part of a new buffer of `outer` that its frame leaves.
+    fn framed(
+        &mut self,
+        outer: View,
+        len: usize,
+        height: usize,
+        width: usize,
+        frame: Padding,
+    ) -> Place {
+        let buffer = self.buffer(len);
+        let offset = frame.top * outer.row + frame.left * outer.pixel;
+        let place = Place {
+            buffer,
+            view: View {
+                offset,
+                height,
+                width,
+                ..outer
+            },
+        };
+        if frame != NO_FRAME {
+            self.push(
+                Op::ClearFrame,
+                place,
+                place,
+                Place {
+                    buffer,
+                    view: outer,
+                },
+            );
+        }
+        place
+    }
+
+    /// The value inside at least this frame.
+    fn with_frame(&mut self, value: Value, frame: Padding) -> Value {
+        if covers(value.frame, frame) {
+            return value;
+        }
+        let framed = self.allocate(value.shape, frame);
+        self.push(Op::Copy, value.place, value.place, framed.place);
+        framed
+    }
+
+    /// `layers` on `value`; the result preferably has the frame `wanted`.
+    fn sequence(
+        &mut self,
+        layers: &[Layer],
+        mut value: Value,
+        prefix: &str,
+        wanted: Padding,
+    ) -> Value {
+        let mut i = 0;
+        while i < layers.len() {
+            let path = format!("{prefix}{i}");
+            let rest = &layers[i + 1..];
+            // Functions after a layer that can be computed in its store.
+            let functions = functions(rest);
+            let after = &rest[functions.len()..];
+            let mut next = i + 1;
+            value = match &layers[i] {
+                Layer::Linear { outputs, degrees } => {
+                    next += functions.len();
+                    let map = match after.first() {
+                        Some(Layer::Reshape(map @ Shape::Map { .. })) => {
+                            next += 1;
+                            Some(*map)
+                        }
+                        _ => None,
+                    };
+                    self.linear(&path, value, *outputs, degrees, functions, map)
+                }
+                Layer::Conv2d {
+                    outputs,
+                    kernel,
+                    stride,
+                    padding,
+                    mask,
+                } => {
+                    next += functions.len();
+                    let spec = ConvSpec {
+                        kernel: *kernel,
+                        stride: *stride,
+                        padding: *padding,
+                        mask,
+                    };
+                    let (_, h, w) = View::extents(value.shape);
+                    let p = padding;
+                    let shape = Shape::Map {
+                        channels: *outputs,
+                        height: (h + p.top + p.bottom - kernel[0]) / stride + 1,
+                        width: (w + p.left + p.right - kernel[1]) / stride + 1,
+                    };
+                    let frame = frame_wanted(after, shape, wanted);
+                    if runs_in_planes(&layers[i], value.shape) {
+                        self.plane_conv(&path, value, shape, spec, functions, frame)
+                    } else {
+                        self.conv(&path, value, shape, spec, functions, frame)
+                    }
+                }
+                Layer::UpsampleNearest { factor } => {
+                    // Elementwise functions commute with the repetition: before it they cost less.
+                    next += functions.len();
+                    value = self.map(
+                        value,
+                        functions,
+                        frame_wanted(&layers[i..], value.shape, wanted),
+                    );
+                    let (c, h, w) = View::extents(value.shape);
+                    let shape = Shape::Map {
+                        channels: c,
+                        height: h * factor,
+                        width: w * factor,
+                    };
+                    match after.first() {
+                        Some(layer) if folds(*factor, layer) => {
+                            let path = format!("{prefix}{next}");
+                            let functions = frame::functions(&after[1..]);
+                            next += 1 + functions.len();
+                            let shape = match layer {
+                                Layer::Conv2d { outputs, .. } => shape.with_features(*outputs),
+                                _ => shape,
+                            };
+                            let frame = frame_wanted(&layers[next..], shape, wanted);
+                            self.phase_conv(&path, value, shape, functions, frame)
+                        }
+                        _ => {
+                            let to = self.allocate(shape, frame_wanted(after, shape, wanted));
+                            self.push(Op::Upsample(*factor), value.place, value.place, to.place);
+                            to
+                        }
+                    }
+                }
+                Layer::Activation(_) | Layer::Scale(_) => {
+                    let functions = frame::functions(&layers[i..]);
+                    next = i + functions.len();
+                    let frame = frame_wanted(&layers[next..], value.shape, wanted);
+                    self.map(value, functions, frame)
+                }
+                Layer::GroupNorm { groups, epsilon } => {
+                    let norm = GroupNorm {
+                        groups: *groups,
+                        epsilon: *epsilon,
+                        weight: self.tensor(&path, "weight").to_vec(),
+                        bias: self.tensor(&path, "bias").to_vec(),
+                    };
+                    let to = self.overwritten(value, frame_wanted(rest, value.shape, wanted));
+                    self.push(
+                        Op::GroupNorm(Box::new(norm)),
+                        value.place,
+                        value.place,
+                        to.place,
+                    );
+                    to
+                }
+                Layer::Gate => {
+                    let shape = value.shape.with_features(value.shape.features() / 2);
+                    let to = self.allocate(shape, frame_wanted(rest, shape, wanted));
+                    self.push(Op::Gate, value.place, value.place, to.place);
+                    to
+                }
+                Layer::Reshape(shape) => {
+                    self.reshape(value, *shape, frame_wanted(rest, *shape, wanted))
+                }
+                Layer::AppendContext => {
+                    let c = value.shape.features();
+                    let shape = value.shape.with_features(c + self.context);
+                    let to = self.allocate(shape, frame_wanted(rest, shape, wanted));
+                    let part = |r| Place {
+                        view: to.view().slice(r),
+                        ..to.place
+                    };
+                    self.push(Op::Copy, value.place, value.place, part(0..c));
+                    let context = part(c..c + self.context);
+                    self.push(Op::Context, context, context, context);
+                    to
+                }
+                Layer::Slice { start, len } => {
+                    let view = value.view().slice(*start..start + len);
+                    Value {
+                        shape: value.shape.with_features(*len),
+                        place: Place {
+                            view,
+                            ..value.place
+                        },
+                        ..value
+                    }
+                }
+                Layer::Sum(branches) => self.sum(branches, value, &path, |shape| {
+                    frame_wanted(rest, shape, wanted)
+                }),
+                Layer::Concat(branches) => self.concat(branches, value, &path, |shape| {
+                    frame_wanted(rest, shape, wanted)
+                }),
+            };
+            i = next;
+        }
+        value
+    }
+
+    /// Where an elementwise step on `value` writes: in place if it may.
+    fn overwritten(&mut self, value: Value, frame: Padding) -> Value {
+        if value.owned {
+            value
+        } else {
+            self.allocate(value.shape, frame)
+        }
+    }
+
+    fn map(&mut self, value: Value, functions: Vec<Pointwise>, frame: Padding) -> Value {
+        if functions.is_empty() {
+            return value;
+        }
+        let to = self.overwritten(value, frame);
+        self.push(Op::Map(functions), value.place, value.place, to.place);
+        to
+    }
+}

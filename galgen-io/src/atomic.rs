@@ -24,7 +24,8 @@ static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn live() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
     // The list is valid at every moment, so a panic elsewhere does not spoil it.
-    LIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    LIVE.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Removes every temporary of unfinished writers in this process; their targets stay as they were.
@@ -54,20 +55,38 @@ impl AtomicFile {
     pub fn create(path: impl AsRef<Path>) -> Result<Self, AtomicError> {
         let path = path.as_ref();
         let target = checked_target(path)?;
-        let name = target.file_name().expect("checked").to_string_lossy().into_owned();
+        let name = target
+            .file_name()
+            .expect("checked")
+            .to_string_lossy()
+            .into_owned();
         for attempt in 0..1000 {
-            let suffix = if attempt == 0 { String::new() } else { format!("-{attempt}") };
-            let temporary = target.with_file_name(format!("{name}.tmp-{}{suffix}", std::process::id()));
+            let suffix = if attempt == 0 {
+                String::new()
+            } else {
+                format!("-{attempt}")
+            };
+            let temporary =
+                target.with_file_name(format!("{name}.tmp-{}{suffix}", std::process::id()));
             // The list stays locked until the file is on it, so that `abort_all` misses none.
             let mut live = live();
-            match OpenOptions::new().read(true).write(true).create_new(true).open(&temporary) {
+            match OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&temporary)
+            {
                 Ok(file) => {
                     live.push(temporary.clone());
                     if let Ok(old) = fs::metadata(&target) {
                         let _ = file.set_permissions(old.permissions());
                     }
                     let file = Some(BufWriter::with_capacity(1 << 18, file));
-                    return Ok(Self { file, temporary, target });
+                    return Ok(Self {
+                        file,
+                        temporary,
+                        target,
+                    });
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(failure(path, &e)),
@@ -120,7 +139,10 @@ impl AtomicFile {
     }
 
     fn publish(&self, writer: BufWriter<File>) -> io::Result<()> {
-        writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        writer
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
         fs::rename(&self.temporary, &self.target)?;
         live().retain(|p| *p != self.temporary);
         // Some file systems refuse to sync a directory; the rename stands all the same.
@@ -194,7 +216,10 @@ fn directory(target: &Path) -> &Path {
 
 /// The real target, or why it cannot be one. Renaming over a device would destroy it.
 fn checked_target(path: &Path) -> Result<PathBuf, AtomicError> {
-    let refuse = |reason: &str| AtomicError { path: path.into(), reason: reason.into() };
+    let refuse = |reason: &str| AtomicError {
+        path: path.into(),
+        reason: reason.into(),
+    };
     let target = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_symlink() => fs::canonicalize(path).map_err(|e| failure(path, &e))?,
         _ => path.to_path_buf(),
@@ -210,13 +235,18 @@ fn checked_target(path: &Path) -> Result<PathBuf, AtomicError> {
             return Err(refuse("it is not a regular file: write to a file"));
         }
         if meta.permissions().readonly() {
-            return Err(refuse("the file is write-protected: remove it or choose another name"));
+            return Err(refuse(
+                "the file is write-protected: remove it or choose another name",
+            ));
         }
     }
     if !directory(&target).is_dir() {
         return Err(AtomicError {
             path: path.into(),
-            reason: format!("no directory {}: create it first", directory(&target).display()),
+            reason: format!(
+                "no directory {}: create it first",
+                directory(&target).display()
+            ),
         });
     }
     Ok(target)
@@ -230,5 +260,11 @@ fn failure(path: &Path, error: &io::Error) -> AtomicError {
         io::ErrorKind::PermissionDenied => "; choose a directory that you may write to",
         _ => "",
     };
-    AtomicError { path: path.into(), reason: format!("{error}{advice}") }
+    AtomicError {
+        path: path.into(),
+        reason: format!("{error}{advice}"),
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,19 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+pub mod canvas;
 pub mod catalog;
 pub mod fits;
+pub mod plot;
+pub mod sheet;
+pub mod stamps;
 pub mod table;
+
+/// A fresh folder for the files of one test; the operating system clears it in its own time.
+#[cfg(test)]
+fn test_dir(name: &str) -> std::path::PathBuf {
+    let dir = std::env::temp_dir().join(format!("galgen-io-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("temporary folder");
+    dir
+}

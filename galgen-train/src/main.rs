@@ -1,2 +1,35 @@
-//! The galgen-train program.
-fn main() {}
+//! The program `galgen-train`.
+
+use clap::{Parser, Subcommand};
+use galgen_train::{fit_command, prepare};
+use std::process::ExitCode;
+
+/// Trains galgen models: real galaxies in, one model file out.
+#[derive(Parser)]
+#[command(name = "galgen-train", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Turn pictures of galaxies into a training set: sky, neighbours, shape, size, orientation
+    Prepare(prepare::PrepareArgs),
+    /// Train a model from a recipe and write its model file
+    Fit(fit_command::FitArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Prepare(args) => prepare::run(&args).map_err(|e| e.to_string()),
+        Command::Fit(args) => fit_command::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("galgen-train: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

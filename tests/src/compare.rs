@@ -6,11 +6,18 @@ pub type Trace = Vec<(String, Vec<f64>)>;
 /// Largest |a - b| as a fraction of the largest |b|; infinite for unequal lengths or a value that is
 /// not finite.
 pub fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
+    relative_error_above(f64::MIN_POSITIVE, found, expected)
+}
+
+/// As [`relative_error`], but as a fraction of `floor` where all of `expected` is smaller: for values
+/// that may cancel by chance.
+pub fn relative_error_above(floor: f64, found: &[f64], expected: &[f64]) -> f64 {
     if found.len() != expected.len() || found.iter().chain(expected).any(|v| !v.is_finite()) {
         return f64::INFINITY;
     }
-    let scale = expected.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(v.abs()));
-    found.iter().zip(expected).fold(0.0, |m, (a, b)| f64::max(m, (a - b).abs())) / scale
+    let scale = expected.iter().fold(floor, |m, v| m.max(v.abs()));
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, f64::max) / scale
 }
 
 /// Names the first layer at which `found` differs from `expected` by more than `tolerance`
@@ -28,7 +35,11 @@ pub fn first_difference(
             return Some(format!("layer {other} where {path} was expected"));
         }
         if a.len() != b.len() {
-            return Some(format!("layer {path}: {} elements, expected {}", a.len(), b.len()));
+            return Some(format!(
+                "layer {path}: {} elements, expected {}",
+                a.len(),
+                b.len()
+            ));
         }
         let error = relative_error(a, b);
         if error > tolerance {
@@ -42,5 +53,7 @@ pub fn first_difference(
             ));
         }
     }
-    found.get(expected.len()).map(|(path, _)| format!("layer {path} was not expected"))
+    found
+        .get(expected.len())
+        .map(|(path, _)| format!("layer {path} was not expected"))
 }

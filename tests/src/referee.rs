@@ -25,10 +25,22 @@ impl Item {
     fn new(shape: Shape, data: Vec<f64>) -> Self {
         let (features, pixels) = match shape {
             Shape::Vector(n) => (n, None),
-            Shape::Map { channels, height, width } => (channels, Some((height, width))),
+            Shape::Map {
+                channels,
+                height,
+                width,
+            } => (channels, Some((height, width))),
         };
-        let item = Item { data, features, pixels };
-        assert_eq!(item.data.len(), features * item.plane(), "elements of {shape:?}");
+        let item = Item {
+            data,
+            features,
+            pixels,
+        };
+        assert_eq!(
+            item.data.len(),
+            features * item.plane(),
+            "elements of {shape:?}"
+        );
         item
     }
 
@@ -39,7 +51,11 @@ impl Item {
 
     fn with(&self, features: usize, data: Vec<f64>) -> Self {
         assert_eq!(data.len(), features * self.plane());
-        Item { data, features, pixels: self.pixels }
+        Item {
+            data,
+            features,
+            pixels: self.pixels,
+        }
     }
 
     /// Element of a map, 0 outside its border.
@@ -72,10 +88,18 @@ impl Referee {
         trace
     }
 
-    fn net(&self, net: &Net, prefix: &str, input: &[f64], context: &[f64], t: &mut Trace) -> Vec<f64> {
+    fn net(
+        &self,
+        net: &Net,
+        prefix: &str,
+        input: &[f64],
+        context: &[f64],
+        t: &mut Trace,
+    ) -> Vec<f64> {
         assert_eq!(context.len(), net.context, "length of the context");
         let item = Item::new(net.input, input.to_vec());
-        self.sequence(&net.layers, prefix, "", item, context, t).data
+        self.sequence(&net.layers, prefix, "", item, context, t)
+            .data
     }
 
     fn sequence(
@@ -114,20 +138,39 @@ impl Referee {
             outputs
         };
         match layer {
-            Layer::Linear { outputs, degrees } => {
-                linear(&item, *outputs, degrees.as_ref(), tensor("weight"), tensor("bias"))
-            }
-            Layer::Conv2d { outputs, kernel, stride, padding, mask } => {
-                let geometry = Geometry { kernel: *kernel, stride: *stride, padding, mask: *mask };
+            Layer::Linear { outputs, degrees } => linear(
+                &item,
+                *outputs,
+                degrees.as_ref(),
+                tensor("weight"),
+                tensor("bias"),
+            ),
+            Layer::Conv2d {
+                outputs,
+                kernel,
+                stride,
+                padding,
+                mask,
+            } => {
+                let geometry = Geometry {
+                    kernel: *kernel,
+                    stride: *stride,
+                    padding,
+                    mask: *mask,
+                };
                 geometry.convolve(&item, *outputs, tensor("weight"), tensor("bias"))
             }
             Layer::UpsampleNearest { factor } => upsample(&item, *factor),
-            Layer::Activation(act) => {
-                item.with(item.features, item.data.iter().map(|&v| activation(*act, v)).collect())
-            }
+            Layer::Activation(act) => item.with(
+                item.features,
+                item.data.iter().map(|&v| activation(*act, v)).collect(),
+            ),
             Layer::Scale(factor) => {
                 let factor = f64::from(*factor);
-                item.with(item.features, item.data.iter().map(|v| v * factor).collect())
+                item.with(
+                    item.features,
+                    item.data.iter().map(|v| v * factor).collect(),
+                )
             }
             Layer::GroupNorm { groups, epsilon } => {
                 let epsilon = f64::from(*epsilon);
@@ -154,7 +197,11 @@ impl Referee {
                 let outputs = branches(b);
                 let mut sum = vec![0.0; outputs[0].data.len()];
                 for output in &outputs {
-                    assert_eq!(output.data.len(), sum.len(), "layer {path}: branches of a sum");
+                    assert_eq!(
+                        output.data.len(),
+                        sum.len(),
+                        "layer {path}: branches of a sum"
+                    );
                     for (s, v) in sum.iter_mut().zip(&output.data) {
                         *s += v;
                     }
@@ -164,7 +211,10 @@ impl Referee {
             Layer::Concat(b) => {
                 let outputs = branches(b);
                 let features = outputs.iter().map(|o| o.features).sum();
-                let data = outputs.iter().flat_map(|o| o.data.iter().copied()).collect();
+                let data = outputs
+                    .iter()
+                    .flat_map(|o| o.data.iter().copied())
+                    .collect();
                 outputs[0].with(features, data)
             }
         }
@@ -213,7 +263,8 @@ impl Referee {
         let mut trace = Trace::new();
         for i in order {
             let path = format!("{prefix}.{i}");
-            let log_det = self.transform(&flow.transforms[i], &path, direction, &mut values, context);
+            let log_det =
+                self.transform(&flow.transforms[i], &path, direction, &mut values, context);
             trace.push((i.to_string(), [&values[..], &[log_det]].concat()));
         }
         trace
@@ -224,17 +275,19 @@ impl Referee {
         transform: &Transform,
         path: &str,
         direction: Direction,
-        v: &mut Vec<f64>,
+        v: &mut [f64],
         context: &[f64],
     ) -> f64 {
         match transform {
             Transform::Diagonal => {
                 let shift = self.tensor(&format!("{path}.shift"));
                 let log_scale = self.tensor(&format!("{path}.log_scale"));
-                (0..v.len()).map(|i| affine(&mut v[i], shift[i], log_scale[i], direction)).sum()
+                (0..v.len())
+                    .map(|i| affine(&mut v[i], shift[i], log_scale[i], direction))
+                    .sum()
             }
             Transform::Permutation(order) => {
-                let old = v.clone();
+                let old = v.to_vec();
                 for (i, &from) in order.iter().enumerate() {
                     match direction {
                         Direction::Normalise => v[i] = old[from as usize],
@@ -260,7 +313,9 @@ impl Referee {
 
 fn element(map: &ElementMap, raw: &[f64], direction: Direction, v: &mut f64) -> f64 {
     match map {
-        ElementMap::Affine { bound } => affine(v, raw[0], bound * (raw[1] / bound).tanh(), direction),
+        ElementMap::Affine { bound } => {
+            affine(v, raw[0], bound * (raw[1] / bound).tanh(), direction)
+        }
         ElementMap::Spline(spec) => {
             let spline = Spline::new(spec.bins, spec.bound, raw);
             let (value, log_det) = match direction {
@@ -316,7 +371,10 @@ impl Geometry<'_> {
         let p = self.padding;
         let rows = (h + p.top + p.bottom - kh) / self.stride + 1;
         let columns = (width + p.left + p.right - kw) / self.stride + 1;
-        assert_eq!((w.len(), b.len()), (outputs * item.features * kh * kw, outputs));
+        assert_eq!(
+            (w.len(), b.len()),
+            (outputs * item.features * kh * kw, outputs)
+        );
         let mut data = Vec::new();
         for o in 0..outputs {
             for y in 0..rows {
@@ -339,7 +397,11 @@ impl Geometry<'_> {
                 }
             }
         }
-        Item { data, features: outputs, pixels: Some((rows, columns)) }
+        Item {
+            data,
+            features: outputs,
+            pixels: Some((rows, columns)),
+        }
     }
 
     /// PixelCNN masks in raster order: before the centre, and for type B the centre itself.
@@ -364,7 +426,11 @@ fn upsample(item: &Item, factor: usize) -> Item {
             }
         }
     }
-    Item { data, features: item.features, pixels: Some((h * factor, w * factor)) }
+    Item {
+        data,
+        features: item.features,
+        pixels: Some((h * factor, w * factor)),
+    }
 }
 
 fn group_norm(item: &Item, groups: usize, epsilon: f64, w: &[f64], b: &[f64]) -> Item {

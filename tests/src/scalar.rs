@@ -32,7 +32,7 @@ pub fn activation(act: Act, x: f64) -> f64 {
         Act::Tanh => x.tanh(),
         Act::Sigmoid => logistic(x),
         Act::Softplus => softplus(x),
-        Act::Asinh => x.signum() * (x.abs() + x.hypot(1.0) - 1.0).ln_1p(),
+        Act::Asinh => x.asinh(),
     }
 }
 
@@ -58,11 +58,18 @@ pub struct Spline {
 impl Spline {
     /// From raw parameters: K widths, K heights, K - 1 inner derivatives.
     pub fn new(bins: usize, bound: f64, raw: &[f64]) -> Self {
-        assert_eq!(raw.len(), 3 * bins - 1, "raw parameters of a spline of {bins} bins");
+        assert_eq!(
+            raw.len(),
+            3 * bins - 1,
+            "raw parameters of a spline of {bins} bins"
+        );
         // softplus(offset) = 1 - 1e-3, so that a raw derivative of 0 is a slope of 1.
         let offset = ((1.0f64 - 1e-3).exp() - 1.0).ln();
         let inner = raw[2 * bins..].iter().map(|r| 1e-3 + softplus(r + offset));
-        let slope = std::iter::once(1.0).chain(inner).chain(std::iter::once(1.0)).collect();
+        let slope = std::iter::once(1.0)
+            .chain(inner)
+            .chain(std::iter::once(1.0))
+            .collect();
         Spline {
             x: knots(&raw[..bins], bound),
             y: knots(&raw[bins..2 * bins], bound),
@@ -81,7 +88,9 @@ impl Spline {
     /// (value, ln of the derivative) of the inverse at `y`, by bisection of the forward map: no
     /// quadratic formula, so nothing in common with an analytic inverse.
     pub fn inverse(&self, y: f64) -> (f64, f64) {
-        let Some(k) = bin(&self.y, y) else { return (y, 0.0) };
+        let Some(k) = bin(&self.y, y) else {
+            return (y, 0.0);
+        };
         let (mut low, mut high) = (0.0, 1.0);
         for _ in 0..60 {
             let middle = 0.5 * (low + high);
@@ -92,7 +101,10 @@ impl Spline {
             }
         }
         let t = 0.5 * (low + high);
-        (self.x[k] + t * (self.x[k + 1] - self.x[k]), -self.at(k, t).1)
+        (
+            self.x[k] + t * (self.x[k + 1] - self.x[k]),
+            -self.at(k, t).1,
+        )
     }
 
     /// Equations 4 and 5 of the paper at the fraction `t` of bin `k`.

@@ -22,7 +22,9 @@ pub fn random_weights(specs: &[TensorSpec], seed: u64) -> Tensors {
             Role::Gain => (1.0, 0.2),
         };
         let n = spec.shape.iter().product();
-        let values = (0..n).map(|_| f64::from((mean + deviation * rng.normal()) as f32)).collect();
+        let values = (0..n)
+            .map(|_| f64::from((mean + deviation * rng.normal()) as f32))
+            .collect();
         let earlier = tensors.insert(spec.name.clone(), (spec.shape.clone(), values));
         assert!(earlier.is_none(), "two tensors are called {}", spec.name);
     }
@@ -39,7 +41,10 @@ pub fn random_values(n: usize, seed: u64) -> Vec<f64> {
 pub fn write_safetensors(tensors: &Tensors, metadata: &[(&str, &str)]) -> Vec<u8> {
     let mut header = Map::new();
     if !metadata.is_empty() {
-        header.insert("__metadata__".into(), metadata.iter().copied().map(pair).collect());
+        header.insert(
+            "__metadata__".into(),
+            metadata.iter().copied().map(pair).collect(),
+        );
     }
     let mut data = Vec::new();
     for (name, (shape, values)) in tensors {
@@ -66,7 +71,9 @@ pub fn read_safetensors(bytes: &[u8]) -> (Tensors, BTreeMap<String, String>) {
     let (header, data) = rest.split_at(length);
     let mut header: Map<String, Value> = serde_json::from_slice(header).expect("header is JSON");
     let metadata = header.remove("__metadata__").map(serde_json::from_value);
-    let metadata = metadata.unwrap_or_else(|| Ok(BTreeMap::new())).expect("metadata are strings");
+    let metadata = metadata
+        .unwrap_or_else(|| Ok(BTreeMap::new()))
+        .expect("metadata are strings");
     let mut tensors = Tensors::new();
     for (name, entry) in header {
         let shape: Vec<usize> = serde_json::from_value(entry["shape"].clone()).expect("shape");
@@ -84,7 +91,11 @@ pub fn read_safetensors(bytes: &[u8]) -> (Tensors, BTreeMap<String, String>) {
                 .collect(),
             other => panic!("tensor {name} has type {other:?}"),
         };
-        assert_eq!(values.len(), shape.iter().product::<usize>(), "elements of {name}");
+        assert_eq!(
+            values.len(),
+            shape.iter().product::<usize>(),
+            "elements of {name}"
+        );
         tensors.insert(name, (shape, values));
     }
     (tensors, metadata)

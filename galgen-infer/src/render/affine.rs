@@ -26,7 +26,10 @@ impl Affine {
         if determinant.is_finite() && m.iter().all(usable) {
             Ok(Self(m))
         } else {
-            Err(RenderError::SingularMap { found: m, determinant })
+            Err(RenderError::SingularMap {
+                found: m,
+                determinant,
+            })
         }
     }
 
@@ -44,7 +47,12 @@ impl Affine {
     /// # Errors
     /// [`RenderError::OutOfRange`] unless the angle is finite.
     pub fn rotation(degrees: f64) -> Result<Self, RenderError> {
-        let angle = within("position angle in degrees", degrees, true, "a finite number")?;
+        let angle = within(
+            "position angle in degrees",
+            degrees,
+            true,
+            "a finite number",
+        )?;
         let (sin, cos) = sin_cos_degrees(angle);
         Ok(Self([cos, -sin, sin, cos]))
     }
@@ -122,7 +130,11 @@ pub struct Lens {
 
 impl Lens {
     /// No lensing.
-    pub const NONE: Self = Self { g1: 0.0, g2: 0.0, mu: 1.0 };
+    pub const NONE: Self = Self {
+        g1: 0.0,
+        g2: 0.0,
+        mu: 1.0,
+    };
 
     /// Reduced shear `g1`, `g2` and magnification `mu`.
     ///
@@ -178,7 +190,10 @@ impl NativeFrame {
         let affine = Affine::scale(scale)?
             .then(&Affine::rotation(position_angle)?)
             .then(&lens.affine());
-        Ok(Self { affine: Affine::new(affine.0)?, pixel_scale: scale * lens.stretch() })
+        Ok(Self {
+            affine: Affine::new(affine.0)?,
+            pixel_scale: scale * lens.stretch(),
+        })
     }
 }
 
@@ -213,7 +228,10 @@ mod tests {
             (-90.0, [0.0, -1.0]),
             (450.0, [0.0, 1.0]),
         ] {
-            assert_eq!(Affine::rotation(degrees).unwrap().apply([1.0, 0.0]), expected);
+            assert_eq!(
+                Affine::rotation(degrees).unwrap().apply([1.0, 0.0]),
+                expected
+            );
         }
         let p = Affine::rotation(30.0).unwrap().apply([1.0, 0.0]);
         assert!(near(p[0], libm::sqrt(3.0) / 2.0) && near(p[1], 0.5));

@@ -77,6 +77,10 @@ pub(super) fn within(
     if holds && found.is_finite() {
         Ok(found)
     } else {
-        Err(RenderError::OutOfRange { what, found, expected })
+        Err(RenderError::OutOfRange {
+            what,
+            found,
+            expected,
+        })
     }
 }

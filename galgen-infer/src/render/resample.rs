@@ -23,6 +23,10 @@ const MAX_REFINEMENTS: u32 = 3;
 /// Side of a refined stamp at most, in cells.
 const MAX_REFINED_SIDE: usize = 1024;
 
+/// Width of a cell on the target, in pixels, below which the rounding of coordinates would show in its
+/// area, and it is deposited as its bounding box, no side of which is smaller than this.
+const MIN_WIDTH: f64 = 1e-6;
+
 /// Map from cells to target pixels: `pixel = matrix (cell - cell centre) + centre`, with the lower left
 /// corner of the target at (0, 0) and its pixel `(i, j)` covering `[i, i + 1] x [j, j + 1]`.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +57,13 @@ impl Resampler {
     pub(super) fn new(width: usize, height: usize) -> Self {
         let refinements = Self::refinements(width, height);
         let size = (width * height) << (2 * refinements);
-        Self { width, height, refinements, cells: vec![0.0; size], spare: vec![0.0; size] }
+        Self {
+            width,
+            height,
+            refinements,
+            cells: vec![0.0; size],
+            spare: vec![0.0; size],
+        }
     }
 
     /// Bytes that `new` allocates.
@@ -63,12 +73,20 @@ impl Resampler {
 
     fn refinements(width: usize, height: usize) -> u32 {
         let side = width.max(height);
-        (0..=MAX_REFINEMENTS).rev().find(|r| side << r <= MAX_REFINED_SIDE).unwrap_or(0)
+        (0..=MAX_REFINEMENTS)
+            .rev()
+            .find(|r| side << r <= MAX_REFINED_SIDE)
+            .unwrap_or(0)
     }
 
     /// Adds the light of `stamp` (values that are not above 0 count as 0) to `target`, and returns the
     /// whole flux of the stamp, inside the target or not.
-    pub(super) fn deposit(&mut self, stamp: &[f32], map: &PixelMap, target: &mut Target<'_>) -> f64 {
+    pub(super) fn deposit(
+        &mut self,
+        stamp: &[f32],
+        map: &PixelMap,
+        target: &mut Target<'_>,
+    ) -> f64 {
         let mut flux = 0.0;
         for (cell, &value) in self.cells.iter_mut().zip(stamp) {
             *cell = if value > 0.0 { f64::from(value) } else { 0.0 };
@@ -86,7 +104,10 @@ impl Resampler {
             height *= 2;
             matrix = matrix.map(|v| 0.5 * v);
         }
-        let refined = PixelMap { matrix, centre: map.centre };
+        let refined = PixelMap {
+            matrix,
+            centre: map.centre,
+        };
         deposit_cells(&self.cells, width, height, &refined, target);
         flux
     }
@@ -123,7 +144,11 @@ fn split_rows(from: &[f64], to: &mut [f64], width: usize, height: usize) {
         for x in 0..width {
             let at = y * width + x;
             let below = if y > 0 { from[at - width] } else { 0.0 };
-            let above = if y + 1 < height { from[at + width] } else { 0.0 };
+            let above = if y + 1 < height {
+                from[at + width]
+            } else {
+                0.0
+            };
             let upper = upper_half(below, from[at], above);
             to[2 * y * width + x] = from[at] - upper;
             to[(2 * y + 1) * width + x] = upper;
@@ -144,10 +169,18 @@ fn slopes(cells: &[f64], width: usize, height: usize, x: usize, y: usize) -> [f6
     let left = if x > 0 { cells[at - 1] } else { 0.0 };
     let right = if x + 1 < width { cells[at + 1] } else { 0.0 };
     let below = if y > 0 { cells[at - width] } else { 0.0 };
-    let above = if y + 1 < height { cells[at + width] } else { 0.0 };
+    let above = if y + 1 < height {
+        cells[at + width]
+    } else {
+        0.0
+    };
     let (sx, sy) = (0.5 * (right - left), 0.5 * (above - below));
     let dip = 0.5 * (libm::fabs(sx) + libm::fabs(sy));
-    let shrink = if dip > cells[at] { cells[at] / dip } else { 1.0 };
+    let shrink = if dip > cells[at] {
+        cells[at] / dip
+    } else {
+        1.0
+    };
     [shrink * sx, shrink * sy]
 }
 
@@ -177,8 +210,8 @@ fn deposit_cells(
             if !touches {
                 continue;
             }
-            let (left, right) = (x0.max(0.0) as usize, ceil(x1.min(columns)));
-            let (below, above) = (y0.max(0.0) as usize, ceil(y1.min(rows)));
+            let (left, right) = (floor(x0.max(0.0)), ceil(x1.min(columns)));
+            let (below, above) = (floor(y0.max(0.0)), ceil(y1.min(rows)));
             let contained = x0 >= 0.0 && x1 <= columns && y0 >= 0.0 && y1 <= rows;
             if contained && right - left == 1 && above - below == 1 {
                 target.values[below * target.width + left] += flux;
@@ -197,10 +230,17 @@ fn deposit_cells(
     }
 }
 
+/// Largest whole number not above a value that is not negative and at most a grid's side. (By way of `i32`,
+/// which processors convert to in one step.)
+#[inline]
+fn floor(value: f64) -> usize {
+    value as i32 as usize
+}
+
 /// Smallest whole number not below a value that is not negative.
 fn ceil(value: f64) -> usize {
-    let floor = value as usize;
-    floor + usize::from((floor as f64) < value)
+    let below = floor(value);
+    below + usize::from((below as f64) < value)
 }
 
 /// Image of a unit cell: the same for all cells of a map.
@@ -214,10 +254,23 @@ struct Parallelogram {
     area: f64,
     /// +1 if the corners run counter-clockwise, else -1.
     turn: f64,
+    /// Factor of the cell's slopes: 0 for a bounding box, else 1.
+    tilt: f64,
 }
 
 impl Parallelogram {
     fn new(m: &[f64; 4]) -> Self {
+        let determinant = m[0] * m[3] - m[1] * m[2];
+        // Written so that an area that is not a number counts as too thin.
+        let solid = libm::fabs(determinant) >= MIN_WIDTH * largest_side(m);
+        if !solid {
+            let side = |a: f64, b: f64| (libm::fabs(a) + libm::fabs(b)).max(MIN_WIDTH);
+            return Self::of([side(m[0], m[1]), 0.0, 0.0, side(m[2], m[3])], 0.0);
+        }
+        Self::of(*m, 1.0)
+    }
+
+    fn of(m: [f64; 4], tilt: f64) -> Self {
         let determinant = m[0] * m[3] - m[1] * m[2];
         Self {
             edges: [[m[0], m[2]], [m[1], m[3]]],
@@ -228,6 +281,7 @@ impl Parallelogram {
             inverse: [m[3], -m[1], -m[2], m[0]].map(|v| v / determinant),
             area: libm::fabs(determinant),
             turn: if determinant < 0.0 { -1.0 } else { 1.0 },
+            tilt,
         }
     }
 
@@ -235,8 +289,8 @@ impl Parallelogram {
     fn plane(&self, flux: f64, slope: [f64; 2], centre: [f64; 2]) -> Plane {
         let inverse = &self.inverse;
         let along = [
-            (slope[0] * inverse[0] + slope[1] * inverse[2]) / self.area,
-            (slope[0] * inverse[1] + slope[1] * inverse[3]) / self.area,
+            self.tilt * (slope[0] * inverse[0] + slope[1] * inverse[2]) / self.area,
+            self.tilt * (slope[0] * inverse[1] + slope[1] * inverse[3]) / self.area,
         ];
         let value = flux / self.area - along[0] * centre[0] - along[1] * centre[1];
         Plane { value, along }
@@ -246,7 +300,10 @@ impl Parallelogram {
     fn deposit(&self, centre: [f64; 2], plane: &Plane, window: &mut Window<'_>) {
         let [a, b] = self.edges;
         let corner = |s: f64, t: f64| {
-            [centre[0] + 0.5 * (s * a[0] + t * b[0]), centre[1] + 0.5 * (s * a[1] + t * b[1])]
+            [
+                centre[0] + 0.5 * (s * a[0] + t * b[0]),
+                centre[1] + 0.5 * (s * a[1] + t * b[1]),
+            ]
         };
         let (first, second, last) = (corner(-1.0, -1.0), corner(1.0, -1.0), corner(-1.0, 1.0));
         window.edge(first, a, self.turn, plane);
@@ -267,90 +324,65 @@ struct Window<'a> {
 impl Window<'_> {
     /// Adds, to every pixel, `weight` times the integral of the plane over what lies in that pixel to
     /// the left of the edge from `start` along `edge` (over dy, so a falling edge counts negatively).
+    ///
+    /// With the edge as `start + t edge`, the part of it in a row is `low <= t <= high`; of that, a part
+    /// runs within a column, a part to the right of it, across whose whole width the plane then counts,
+    /// and the rest to the left. Clamped arithmetic instead of a walk from border to border: which parts
+    /// are empty changes from cell to cell, and branches on it would be mispredicted.
     fn edge(&mut self, start: [f64; 2], edge: [f64; 2], weight: f64, plane: &Plane) {
         if edge[1] == 0.0 {
             return;
         }
-        let end = [start[0] + edge[0], start[1] + edge[1]];
-        let (low, high, weight) =
-            if edge[1] > 0.0 { (start, end, weight) } else { (end, start, -weight) };
-        let lean = edge[0] / edge[1];
-        let top = high[1].min(self.rows as f64);
-        let (mut x, mut y) = (low[0], low[1]);
-        if y < 0.0 {
-            x -= y * lean;
-            y = 0.0;
-        }
-        while y < top {
-            let row = y as usize;
-            let next = top.min(row as f64 + 1.0);
-            let x_next = if next < high[1] { low[0] + (next - low[1]) * lean } else { high[0] };
-            self.strip(row, [x, y], [x_next, next], weight, plane);
-            (x, y) = (x_next, next);
-        }
-    }
-
-    /// The part of an edge within one row of pixels, cut at the borders of the columns.
-    fn strip(&mut self, row: usize, from: [f64; 2], to: [f64; 2], weight: f64, plane: &Plane) {
-        let start = row * self.stride;
-        let values = &mut self.values[start..start + self.columns];
-        let limit = self.columns as f64;
-        let (left, right) = if from[0] <= to[0] { (from, to) } else { (to, from) };
-        if left[0] >= 0.0 && right[0] <= limit {
-            let column = (left[0] as usize).min(self.columns - 1);
-            if right[0] <= column as f64 + 1.0 {
-                return piece(values, column, from, to, weight, plane);
+        let [x0, y0] = start;
+        let [dx, dy] = edge;
+        let [gx, gy] = plane.along;
+        let (per_x, per_y) = (reciprocal(dx), reciprocal(dy));
+        let rising = weight * dy;
+        let (skew_x, skew_y) = (gx * dx * dx / 24.0, gy * dx * dy / 12.0);
+        for row in 0..self.rows {
+            let enter = between((row as f64 - y0) * per_y, 0.0, 1.0);
+            let leave = between((row as f64 + 1.0 - y0) * per_y, 0.0, 1.0);
+            let (low, high) = if dy > 0.0 {
+                (enter, leave)
+            } else {
+                (leave, enter)
+            };
+            let values = &mut self.values[row * self.stride..][..self.columns];
+            for (column, value) in values.iter_mut().enumerate() {
+                let border = column as f64;
+                let left = between((border - x0) * per_x, low, high);
+                let right = between((border + 1.0 - x0) * per_x, low, high);
+                let ((from, to), (beyond, end)) = if dx >= 0.0 {
+                    ((left, right), (right, high))
+                } else {
+                    ((right, left), (low, right))
+                };
+                // Within the column. Means: of x^2 it is x^2 + dx^2 / 12, of x y it is x y + dx dy / 12.
+                let (length, middle) = (to - from, 0.5 * (from + to));
+                let (x, y) = (x0 + middle * dx, y0 + middle * dy);
+                let within = (x - border) * (plane.value + gy * y + 0.5 * gx * (x + border))
+                    + length * length * (skew_x + skew_y);
+                // To the right of it.
+                let y = y0 + 0.5 * (beyond + end) * dy;
+                let across = plane.value + gy * y + gx * (border + 0.5);
+                *value += rising * (length * within + (end - beyond) * across);
             }
         }
-        // `weight` is per rising dy; pieces run left to right, so a falling one changes its sign.
-        let slope = (right[1] - left[1]) / (right[0] - left[0]);
-        let at = |x: f64| if x < right[0] { [x, left[1] + (x - left[0]) * slope] } else { right };
-        let weight = if from[0] <= to[0] { weight } else { -weight };
-        let mut here = left;
-        if here[0] < 0.0 {
-            // Nothing of the window lies to the left of this part.
-            here = at(0.0);
-        }
-        while here[0] < right[0] && here[0] < limit {
-            let column = here[0] as usize;
-            let next = at(column as f64 + 1.0);
-            piece(values, column, here, next, weight, plane);
-            here = next;
-        }
-        if right[0] > limit {
-            full(values, here[1], right[1], weight, plane);
-        }
     }
 }
 
-/// Adds what lies to the left of a piece of an edge that stays within one column.
-fn piece(
-    values: &mut [f64],
-    column: usize,
-    from: [f64; 2],
-    to: [f64; 2],
-    weight: f64,
-    plane: &Plane,
-) {
-    let (dx, dy) = (to[0] - from[0], to[1] - from[1]);
-    let (mx, my) = (0.5 * (from[0] + to[0]), 0.5 * (from[1] + to[1]));
-    let [gx, gy] = plane.along;
-    let border = column as f64;
-    // Means over the piece: of x^2 it is mx^2 + dx^2 / 12, of x y it is mx my + dx dy / 12.
-    let mean = (mx - border) * (plane.value + gy * my + 0.5 * gx * (mx + border))
-        + gx * dx * dx / 24.0
-        + gy * dx * dy / 12.0;
-    values[column] += weight * dy * mean;
-    if column > 0 {
-        full(&mut values[..column], from[1], to[1], weight, plane);
+/// `1 / v`, and a large number instead of infinity, which times 0 is 0.
+fn reciprocal(v: f64) -> f64 {
+    if libm::fabs(v) > 1e-300 {
+        1.0 / v
+    } else {
+        1e300
     }
 }
 
-/// Adds a strip of height `to - from` across whole pixels.
-fn full(values: &mut [f64], from: f64, to: f64, weight: f64, plane: &Plane) {
-    let height = weight * (to - from);
-    let base = plane.value + plane.along[1] * 0.5 * (from + to);
-    for (column, value) in values.iter_mut().enumerate() {
-        *value += height * (base + plane.along[0] * (column as f64 + 0.5));
-    }
+/// `value` moved into `low..=high`: as `clamp`, which checks its bounds.
+#[inline]
+fn between(value: f64, low: f64, high: f64) -> f64 {
+    let value = if value > low { value } else { low };
+    if value < high { value } else { high }
 }

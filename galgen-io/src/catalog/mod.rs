@@ -7,7 +7,7 @@
 mod roles;
 mod row;
 
-pub use roles::{CatalogSpec, Condition, SizeDefinition};
+pub use roles::{CatalogSpec, Condition, Formula, SizeDefinition};
 pub use row::{CatalogRow, RowProblem};
 
 use std::collections::HashSet;
@@ -66,6 +66,24 @@ pub enum CatalogError {
         /// Magnitude column.
         column: String,
     },
+    /// The file declares another unit than the one in which the role is read.
+    #[error(
+        "{}: column `{column}` for {role} is in `{unit}`, expected {expected}: convert the column \
+         (and its TUNIT), or name another with `{role}=COLUMN`",
+        path.display()
+    )]
+    Unit {
+        /// File concerned.
+        path: PathBuf,
+        /// Role of the column.
+        role: String,
+        /// Column.
+        column: String,
+        /// Its TUNIT.
+        unit: String,
+        /// Unit in which the role is read.
+        expected: &'static str,
+    },
     /// A table without rows.
     #[error("{}: the catalogue has no rows", path.display())]
     Empty {
@@ -104,7 +122,12 @@ impl Catalog {
     pub fn open(path: impl AsRef<Path>, spec: &CatalogSpec) -> Result<Self, CatalogError> {
         let table = Table::open(path)?;
         let roles = Roles::resolve(&table, spec)?;
-        Ok(Self { table, roles, seen: HashSet::new(), rows_read: 0 })
+        Ok(Self {
+            table,
+            roles,
+            seen: HashSet::new(),
+            rows_read: 0,
+        })
     }
 
     /// What the user should know about how the catalogue is read: one sentence each, for a log.
@@ -135,7 +158,9 @@ impl Catalog {
     pub fn next_chunk(&mut self, max_rows: usize) -> Result<Option<CatalogChunk>, CatalogError> {
         let Some(chunk) = self.table.next_chunk(&self.roles.columns, max_rows)? else {
             if self.rows_read == 0 {
-                return Err(CatalogError::Empty { path: self.table.path().into() });
+                return Err(CatalogError::Empty {
+                    path: self.table.path().into(),
+                });
             }
             return Ok(None);
         };

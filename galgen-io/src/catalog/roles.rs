@@ -1,7 +1,7 @@
 //! Roles of columns, the names they usually have, and how they are found in a table.
 
 use super::CatalogError;
-use crate::table::{ColumnRef, Table, closest};
+use crate::table::{ColumnRef, Table, TableError, closest};
 
 /// Which ellipse holds half of the flux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,6 +13,9 @@ pub enum SizeDefinition {
     SemiMajor,
 }
 
+/// A formula from the value of one role to that of another.
+pub type Formula = fn(f64) -> f64;
+
 /// A condition of the model as a column of the catalogue.
 #[derive(Debug, Clone)]
 pub struct Condition {
@@ -20,13 +23,16 @@ pub struct Condition {
     pub name: String,
     /// A role to fall back on, with the formula from its value to the condition: for example
     /// `sersic` with the map from Sersic index to concentration.
-    pub instead: Option<(String, fn(f64) -> f64)>,
+    pub instead: Option<(String, Formula)>,
 }
 
 impl Condition {
     /// A condition that is read as it stands.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), instead: None }
+        Self {
+            name: name.into(),
+            instead: None,
+        }
     }
 }
 
@@ -61,6 +67,11 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("sersic", &["n", "sersic_n"]),
 ];
 
+/// Spellings of TUNIT that mean arcsec.
+const ARCSEC: &[&str] = &["arcsec", "arcsecs", "arcsecond", "arcseconds", "asec"];
+/// Spellings of TUNIT that mean degrees.
+const DEGREES: &[&str] = &["deg", "degs", "degree", "degrees"];
+
 /// Roles that every catalogue may have; the conditions come on top.
 const FIXED: &[&str] = &[
     "id",
@@ -87,7 +98,7 @@ pub(super) enum Origin {
 pub(super) struct ConditionSource {
     pub name: String,
     pub origin: Origin,
-    pub map: Option<fn(f64) -> f64>,
+    pub map: Option<Formula>,
 }
 
 /// Every role settled.
@@ -110,8 +121,14 @@ pub(super) struct Roles {
 }
 
 fn names_of(role: &str) -> Vec<String> {
-    let aliases = ALIASES.iter().find(|(r, _)| *r == role).map_or(&[][..], |(_, a)| a);
-    std::iter::once(role).chain(aliases.iter().copied()).map(String::from).collect()
+    let aliases = ALIASES
+        .iter()
+        .find(|(r, _)| *r == role)
+        .map_or(&[][..], |(_, a)| a);
+    std::iter::once(role)
+        .chain(aliases.iter().copied())
+        .map(String::from)
+        .collect()
 }
 
 struct Resolver<'a> {
@@ -124,7 +141,12 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn overridden(&self, role: &str) -> Option<&str> {
         // The last one counts, as on a command line.
-        self.spec.overrides.iter().rev().find(|(r, _)| r == role).map(|(_, c)| c.as_str())
+        self.spec
+            .overrides
+            .iter()
+            .rev()
+            .find(|(r, _)| r == role)
+            .map(|(_, c)| c.as_str())
     }
 
     /// The origin of a role, `None` if no column has one of its names.
@@ -138,8 +160,14 @@ impl Resolver<'_> {
             };
         }
         for name in names_of(role) {
-            if let Some(found) = self.table.find_optional(&name)? {
-                return Ok(Some(self.pick(found)));
+            match self.table.find_optional(&name) {
+                Ok(Some(found)) => return Ok(Some(self.pick(found))),
+                Ok(None) => {}
+                // Nobody asked for this column: it only happens to have a usual name.
+                Err(TableError::NotScalar { column, found, .. }) => self.notices.push(format!(
+                    "column `{column}` is not used for {role}: it holds {found}"
+                )),
+                Err(other) => return Err(other.into()),
             }
         }
         Ok(None)
@@ -147,10 +175,14 @@ impl Resolver<'_> {
 
     fn pick(&mut self, column: ColumnRef) -> Origin {
         let name = &self.table.columns()[column.index];
-        let at = self.columns.iter().position(|c| *c == column).unwrap_or_else(|| {
-            self.columns.push(column);
-            self.columns.len() - 1
-        });
+        let at = self
+            .columns
+            .iter()
+            .position(|c| *c == column)
+            .unwrap_or_else(|| {
+                self.columns.push(column);
+                self.columns.len() - 1
+            });
         Origin::Column(at, name.clone())
     }
 
@@ -158,12 +190,36 @@ impl Resolver<'_> {
         Ok(self.find(role)?.unwrap_or(Origin::Constant(default)))
     }
 
+    /// A column whose unit is declared must have the one that the role is read in.
+    fn check_unit(
+        &self,
+        role: &str,
+        origin: &Origin,
+        expected: &'static str,
+        spellings: &[&str],
+    ) -> Result<(), CatalogError> {
+        let Origin::Column(at, column) = origin else {
+            return Ok(());
+        };
+        let unit = self.table.unit(self.columns[*at]);
+        if unit.is_empty() || spellings.iter().any(|s| s.eq_ignore_ascii_case(unit)) {
+            return Ok(());
+        }
+        Err(CatalogError::Unit {
+            path: self.table.path().into(),
+            role: role.into(),
+            column: column.clone(),
+            unit: unit.into(),
+            expected,
+        })
+    }
+
     fn missing(&self, roles: &[&str]) -> CatalogError {
         let tried: Vec<String> = roles.iter().flat_map(|r| names_of(r)).collect();
         CatalogError::MissingRole {
             path: self.table.path().into(),
             role: roles[0].into(),
-            closest: tried.iter().find_map(|t| closest(t, self.table.columns())),
+            closest: roles.iter().find_map(|r| closest(r, self.table.columns())),
             tried,
             present: self.table.columns().to_vec(),
         }
@@ -172,8 +228,8 @@ impl Resolver<'_> {
     fn size(&mut self) -> Result<(Origin, SizeDefinition), CatalogError> {
         let definition = self.spec.size_definition.unwrap_or_default();
         // An override of one kind wins over a column that happens to have the other's usual name.
-        let major_first =
-            self.overridden("semi_major").is_some() && self.overridden("half_light_radius").is_none();
+        let major_first = self.overridden("semi_major").is_some()
+            && self.overridden("half_light_radius").is_none();
         if !major_first && let Some(origin) = self.find("half_light_radius")? {
             return Ok((origin, definition));
         }
@@ -218,16 +274,28 @@ impl Resolver<'_> {
         if (direct || !instead_named)
             && let Some(origin) = self.find(&name)?
         {
-            return Ok(ConditionSource { name, origin, map: None });
+            return Ok(ConditionSource {
+                name,
+                origin,
+                map: None,
+            });
         }
         if let Some((role, map)) = instead
             && let Some(origin) = self.find(role)?
         {
-            self.notices.push(format!("{name} is computed from {role}, {}", origin.describe()));
-            return Ok(ConditionSource { name, origin, map: Some(*map) });
+            self.notices.push(format!(
+                "{name} is computed from {role}, {}",
+                origin.describe()
+            ));
+            return Ok(ConditionSource {
+                name,
+                origin,
+                map: Some(*map),
+            });
         }
-        let roles: Vec<&str> =
-            std::iter::once(name.as_str()).chain(instead.map(|(role, _)| role.as_str())).collect();
+        let roles: Vec<&str> = std::iter::once(name.as_str())
+            .chain(instead.map(|(role, _)| role.as_str()))
+            .collect();
         Err(self.missing(&roles))
     }
 
@@ -235,8 +303,17 @@ impl Resolver<'_> {
         let conditions = self.spec.conditions.iter().flat_map(|c| {
             std::iter::once(c.name.clone()).chain(c.instead.iter().map(|(role, _)| role.clone()))
         });
-        let roles: Vec<String> = FIXED.iter().map(|s| s.to_string()).chain(conditions).collect();
-        match self.spec.overrides.iter().find(|(role, _)| !roles.contains(role)) {
+        let roles: Vec<String> = FIXED
+            .iter()
+            .map(|s| s.to_string())
+            .chain(conditions)
+            .collect();
+        match self
+            .spec
+            .overrides
+            .iter()
+            .find(|(role, _)| !roles.contains(role))
+        {
             None => Ok(()),
             Some((role, column)) => Err(CatalogError::UnknownRole {
                 role: role.clone(),
@@ -259,26 +336,38 @@ impl Origin {
 
 impl Roles {
     pub(super) fn resolve(table: &Table, spec: &CatalogSpec) -> Result<Self, CatalogError> {
-        let mut r = Resolver { table, spec, columns: Vec::new(), notices: Vec::new() };
+        let mut r = Resolver {
+            table,
+            spec,
+            columns: Vec::new(),
+            notices: Vec::new(),
+        };
         r.check_overrides()?;
         let id = r.find("id")?;
         if id.is_none() {
-            r.notices.push("no id column: the id of a row is its number, counted from 0".into());
+            r.notices
+                .push("no id column: the id of a row is its number, counted from 0".into());
         }
         let (size, definition) = r.size()?;
         let (flux, zero_point) = r.flux()?;
         let position_angle = match r.find("position_angle")? {
             Some(origin) => origin,
             None => {
-                r.notices.push("no position_angle column: every galaxy is drawn at 0 degrees".into());
+                r.notices
+                    .push("no position_angle column: every galaxy is drawn at 0 degrees".into());
                 Origin::Constant(0.0)
             }
         };
+        r.check_unit("half_light_radius", &size, "arcsec", ARCSEC)?;
+        r.check_unit("position_angle", &position_angle, "deg", DEGREES)?;
         let g1 = r.or_default("g1", 0.0)?;
         let g2 = r.or_default("g2", 0.0)?;
         let magnification = r.or_default("magnification", 1.0)?;
-        let conditions =
-            spec.conditions.iter().map(|c| r.condition(c)).collect::<Result<Vec<_>, _>>()?;
+        let conditions = spec
+            .conditions
+            .iter()
+            .map(|c| r.condition(c))
+            .collect::<Result<Vec<_>, _>>()?;
         let (columns, notices) = (r.columns, r.notices);
         Ok(Self {
             columns,

@@ -72,7 +72,12 @@ struct Cells<'a> {
 }
 
 impl Cells<'_> {
-    fn problem(&self, column: &str, value: &impl ToString, reason: impl Into<String>) -> RowProblem {
+    fn problem(
+        &self,
+        column: &str,
+        value: &impl ToString,
+        reason: impl Into<String>,
+    ) -> RowProblem {
         RowProblem {
             id: self.id,
             column: column.into(),
@@ -92,7 +97,11 @@ impl Cells<'_> {
     ) -> Result<f64, RowProblem> {
         let (column, shown, value) = match origin {
             Origin::Constant(v) => (role, Value::Real(*v), Some(*v)),
-            Origin::Column(at, name) => (name.as_str(), self.cells[*at].clone(), self.cells[*at].f64()),
+            Origin::Column(at, name) => (
+                name.as_str(),
+                self.cells[*at].clone(),
+                self.cells[*at].f64(),
+            ),
         };
         match value {
             Some(v) if v.is_finite() && good(v) => Ok(v),
@@ -103,9 +112,16 @@ impl Cells<'_> {
 
 /// Row `index` of the chunk; its number in the file is filled in by the caller.
 pub(super) fn read(roles: &Roles, chunk: &Chunk, index: usize) -> Result<CatalogRow, RowProblem> {
-    let mut cells = Cells { cells: chunk.row(index), id: None };
-    if let Some((_, reason)) = chunk.malformed.iter().find(|(row, _)| *row == index) {
-        return Err(cells.problem("fields", reason, "expected as many fields as the header has"));
+    let mut cells = Cells {
+        cells: chunk.row(index),
+        id: None,
+    };
+    if let Ok(at) = chunk
+        .malformed
+        .binary_search_by_key(&index, |(row, _)| *row)
+    {
+        let found = &chunk.malformed[at].1;
+        return Err(cells.problem("fields", found, "expected as many fields as the header has"));
     }
     let id = match &roles.id {
         None => chunk.first_row + index as u64,
@@ -113,25 +129,46 @@ pub(super) fn read(roles: &Roles, chunk: &Chunk, index: usize) -> Result<Catalog
     };
     cells.id = Some(id);
     let positive = |v: f64| v > 0.0;
-    let half_light_radius =
-        cells.number("half_light_radius", &roles.size, "a positive number of arcsec", positive)?;
+    let half_light_radius = cells.number(
+        "half_light_radius",
+        &roles.size,
+        "a positive number of arcsec",
+        positive,
+    )?;
     let flux = read_flux(&cells, roles)?;
-    let position_angle =
-        cells.number("position_angle", &roles.position_angle, "a number of degrees", |_| true)?;
-    let g1 = cells.number("g1", &roles.g1, "a reduced shear below 1", |v| v.abs() < 1.0)?;
+    let position_angle = cells.number(
+        "position_angle",
+        &roles.position_angle,
+        "a number of degrees",
+        |_| true,
+    )?;
+    let g1 = cells.number("g1", &roles.g1, "a reduced shear below 1", |v| {
+        v.abs() < 1.0
+    })?;
     // Both components of a unit circle can be below 1 while |g| is not.
     let g2 = cells.number("g2", &roles.g2, "a reduced shear with |g| below 1", |v| {
         g1 * g1 + v * v < 1.0
     })?;
-    let magnification =
-        cells.number("magnification", &roles.magnification, "a positive number", positive)?;
+    let magnification = cells.number(
+        "magnification",
+        &roles.magnification,
+        "a positive number",
+        positive,
+    )?;
     let mut conditions = Vec::with_capacity(roles.conditions.len());
     for condition in &roles.conditions {
         let raw = if condition.name == "axis_ratio" && condition.map.is_none() {
             let expected = "an axis ratio b/a above 0 and at most 1";
-            cells.number(&condition.name, &condition.origin, expected, |v| v > 0.0 && v <= 1.0)?
+            cells.number(&condition.name, &condition.origin, expected, |v| {
+                v > 0.0 && v <= 1.0
+            })?
         } else {
-            cells.number(&condition.name, &condition.origin, "a finite number", |_| true)?
+            cells.number(
+                &condition.name,
+                &condition.origin,
+                "a finite number",
+                |_| true,
+            )?
         };
         let value = condition.map.map_or(raw, |map| map(raw));
         if !value.is_finite() {
@@ -161,7 +198,9 @@ fn read_id(cells: &Cells, origin: &Origin) -> Result<u64, RowProblem> {
     };
     let reason = "expected a whole number from 0 to 18446744073709551615 \
                   (as an integer if it is above 2^53)";
-    value.u64().ok_or_else(|| cells.problem(name, &value, reason))
+    value
+        .u64()
+        .ok_or_else(|| cells.problem(name, &value, reason))
 }
 
 /// Flux as it stands, or 10^(-0.4 (m - zero point)).
@@ -178,5 +217,9 @@ fn read_flux(cells: &Cells, roles: &Roles) -> Result<f64, RowProblem> {
     if flux.is_finite() && flux > 0.0 {
         return Ok(flux);
     }
-    Err(cells.problem("magnitude", &magnitude, "the zero point gives no finite flux"))
+    Err(cells.problem(
+        "magnitude",
+        &magnitude,
+        "the zero point gives no finite flux",
+    ))
 }

@@ -4,12 +4,14 @@
 //! a small file cannot ask for a large buffer. Cards are parsed and formatted by `fitsio-pure`; the
 //! sizes and the data are handled here, because the errors should name file, HDU and keyword.
 
+mod hdu;
 mod header;
 mod read;
 pub(crate) mod write;
 
+pub use hdu::{Hdu, HduKind, HduSelect};
 pub use header::Header;
-pub use read::{FitsFile, Hdu, HduKind, HduSelect, Image, read_image};
+pub use read::{FitsFile, Image, read_image};
 
 use std::path::PathBuf;
 
@@ -86,3 +88,6 @@ pub enum FitsError {
         found: String,
     },
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

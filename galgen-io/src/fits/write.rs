@@ -64,7 +64,9 @@ pub(crate) fn valid_keyword(keyword: &str) -> bool {
 }
 
 fn ascii(text: &str) -> String {
-    text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect()
+    text.chars()
+        .map(|c| if (' '..='~').contains(&c) { c } else { '?' })
+        .collect()
 }
 
 /// The header as whole blocks, with DATASUM and CHECKSUM added for data of the given sum. Its length
@@ -72,11 +74,20 @@ fn ascii(text: &str) -> String {
 pub(crate) fn header_blocks(cards: &[Card], data: Checksum) -> Vec<u8> {
     let with = |checksum: &str| {
         let mut all = cards.to_vec();
-        all.push(card("CHECKSUM", Value::String(checksum.into()), "HDU checksum"));
-        all.push(card("DATASUM", Value::String(data.value().to_string()), "data unit checksum"));
+        all.push(card(
+            "CHECKSUM",
+            Value::String(checksum.into()),
+            "HDU checksum",
+        ));
+        all.push(card(
+            "DATASUM",
+            Value::String(data.value().to_string()),
+            "data unit checksum",
+        ));
         serialize_header(&all).expect("mandatory cards come first")
     };
-    let mut total = data;
+    // Data are padded with zeros to a block, so the header begins a new word.
+    let mut total = Checksum { phase: 0, ..data };
     total.add(&with("0000000000000000"));
     with(std::str::from_utf8(&encode_checksum(total.value(), true)).expect("ASCII"))
 }

@@ -42,14 +42,35 @@ impl FitsTable {
         let HduKind::Table { row_bytes, rows } = hdu.kind else {
             return Err(TableError::NotTable {
                 path: path.into(),
-                reason: format!("HDU {} is not a binary table; the file has: {}", hdu.label(), file.list()),
+                reason: format!(
+                    "HDU {} is not a binary table; the file has: {}",
+                    hdu.label(),
+                    file.list()
+                ),
             });
         };
         let (names, columns) = columns(path, hdu, row_bytes)?;
         let hdu = hdu.index;
         // A row of no bytes would let a header claim any number of rows.
         let rows = if row_bytes == 0 { 0 } else { rows };
-        Ok(Self { file, hdu, row_bytes, columns, names, rows, next_row: 0, buffer: Vec::new() })
+        Ok(Self {
+            file,
+            hdu,
+            row_bytes,
+            columns,
+            names,
+            rows,
+            next_row: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    pub(super) fn unit(&self, column: usize) -> &str {
+        let header = &self.file.hdus()[self.hdu].header;
+        header
+            .str(&format!("TUNIT{}", column + 1))
+            .unwrap_or("")
+            .trim()
     }
 
     /// Why a column cannot be used: what it holds, and what to do.
@@ -57,12 +78,14 @@ impl FitsTable {
         let column = &self.columns[at.index];
         let name = &self.names[at.index];
         match column.kind {
-            Type::Bit | Type::ComplexFloat | Type::ComplexDouble => {
-                Some(("bits or complex numbers".into(), "choose a numeric column".into()))
-            }
-            Type::VarArrayP(_) | Type::VarArrayQ(_) => {
-                Some(("arrays of variable length".into(), "choose a scalar column".into()))
-            }
+            Type::Bit | Type::ComplexFloat | Type::ComplexDouble => Some((
+                "bits or complex numbers".into(),
+                "choose a numeric column".into(),
+            )),
+            Type::VarArrayP(_) | Type::VarArrayQ(_) => Some((
+                "arrays of variable length".into(),
+                "choose a scalar column".into(),
+            )),
             Type::Ascii if indexed => Some(("text".into(), "drop the index".into())),
             Type::Ascii => None,
             _ if indexed && at.element >= column.repeat => Some((
@@ -90,9 +113,12 @@ impl FitsTable {
         while left > 0 {
             let now = left.min((READ_BYTES / self.row_bytes).max(1));
             self.buffer.resize((now * self.row_bytes) as usize, 0);
-            self.file.read_bytes(self.hdu, self.next_row * self.row_bytes, &mut self.buffer)?;
+            self.file
+                .read_bytes(self.hdu, self.next_row * self.row_bytes, &mut self.buffer)?;
             for row in self.buffer.chunks_exact(self.row_bytes as usize) {
-                let cells = columns.iter().map(|c| self.columns[c.index].cell(row, c.element));
+                let cells = columns
+                    .iter()
+                    .map(|c| self.columns[c.index].cell(row, c.element));
                 chunk.values.extend(cells);
             }
             self.next_row += now;
@@ -160,22 +186,34 @@ fn columns(
     hdu: &Hdu,
     row_bytes: u64,
 ) -> Result<(Vec<String>, Vec<Column>), TableError> {
-    let bad = |reason| FitsError::Header { path: path.into(), hdu: hdu.label(), reason };
+    let bad = |reason| FitsError::Header {
+        path: path.into(),
+        hdu: hdu.label(),
+        reason,
+    };
     let header = &hdu.header;
     let count = header.i64("TFIELDS").filter(|n| (0..=999).contains(n));
     let count = count.ok_or_else(|| bad("TFIELDS is missing or not in 0 to 999".into()))?;
     let (mut names, mut columns, mut offset) = (Vec::new(), Vec::new(), 0u64);
     for i in 1..=count {
         let form = header.str(&format!("TFORM{i}")).unwrap_or("").trim();
-        let parsed = parse_tform_binary(form);
-        let (repeat, kind) = parsed.map_err(|_| bad(format!("TFORM{i} = `{form}` is no format")))?;
+        // The parser slices by bytes: other text than ASCII would panic there.
+        let parsed = form
+            .is_ascii()
+            .then(|| parse_tform_binary(form).ok())
+            .flatten();
+        let (repeat, kind) =
+            parsed.ok_or_else(|| bad(format!("TFORM{i} = `{form}` is no format")))?;
         let width = match kind {
             Type::Bit => repeat.div_ceil(8) as u64,
             _ => (repeat as u64).saturating_mul(binary_type_byte_size(&kind) as u64),
         };
         let end = offset.saturating_add(width);
         if end > row_bytes {
-            return Err(bad(format!("TFORM{i} = `{form}` ends past the row of {row_bytes} bytes")).into());
+            return Err(bad(format!(
+                "TFORM{i} = `{form}` ends past the row of {row_bytes} bytes"
+            ))
+            .into());
         }
         columns.push(Column {
             kind,
@@ -186,11 +224,18 @@ fn columns(
             null: header.i64(&format!("TNULL{i}")),
         });
         let name = header.str(&format!("TTYPE{i}")).unwrap_or("").trim();
-        names.push(if name.is_empty() { format!("col{i}") } else { name.to_string() });
+        names.push(if name.is_empty() {
+            format!("col{i}")
+        } else {
+            name.to_string()
+        });
         offset = end;
     }
     if offset != row_bytes {
-        return Err(bad(format!("the columns take {offset} bytes, NAXIS1 = {row_bytes}")).into());
+        return Err(bad(format!(
+            "the columns take {offset} bytes, NAXIS1 = {row_bytes}"
+        ))
+        .into());
     }
     Ok((names, columns))
 }

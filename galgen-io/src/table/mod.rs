@@ -84,12 +84,19 @@ pub enum TableError {
 }
 
 fn hint(closest: &Option<String>) -> String {
-    closest.as_ref().map_or(String::new(), |c| format!(" (did you mean `{c}`?)"))
+    closest
+        .as_ref()
+        .map_or(String::new(), |c| format!(" (did you mean `{c}`?)"))
 }
 
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 60;
-    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let mut text = names
+        .iter()
+        .take(SHOWN)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     if names.len() > SHOWN {
         text.push_str(&format!(", ... ({} in all)", names.len()));
     }
@@ -116,7 +123,7 @@ pub struct Chunk {
     pub values: Vec<Value>,
     /// Line of each row in a text file (from 1); empty for FITS.
     pub lines: Vec<u64>,
-    /// Rows (within the chunk) whose number of fields is wrong, with the reason.
+    /// Rows (within the chunk, ascending) whose number of fields is wrong, with what was found.
     pub malformed: Vec<(usize, String)>,
     columns: usize,
 }
@@ -154,17 +161,20 @@ impl Table {
     ///
     /// # Errors
     /// As [`Table::open`].
-    pub fn open_hdu(
-        path: impl AsRef<Path>,
-        hdu: impl Into<HduSelect>,
-    ) -> Result<Self, TableError> {
+    pub fn open_hdu(path: impl AsRef<Path>, hdu: impl Into<HduSelect>) -> Result<Self, TableError> {
         let path = path.as_ref().to_path_buf();
-        let io = |source| TableError::Io { path: path.clone(), source };
+        let io = |source| TableError::Io {
+            path: path.clone(),
+            source,
+        };
         let mut start = Vec::new();
         File::open(&path)
             .and_then(|file| file.take(512).read_to_end(&mut start))
             .map_err(io)?;
-        let not = |reason: &str| TableError::NotTable { path: path.clone(), reason: reason.into() };
+        let not = |reason: &str| TableError::NotTable {
+            path: path.clone(),
+            reason: reason.into(),
+        };
         let source = match &start[..] {
             [] => return Err(not("the file is empty")),
             s if s.starts_with(b"SIMPLE") => {
@@ -198,6 +208,14 @@ impl Table {
         }
     }
 
+    /// Unit of a column as the file declares it (TUNIT); empty if it does not.
+    pub fn unit(&self, column: ColumnRef) -> &str {
+        match &self.source {
+            Source::Fits(t) => t.unit(column.index),
+            Source::Csv(_) => "",
+        }
+    }
+
     /// Number of rows where the file declares it (FITS).
     pub fn rows(&self) -> Option<u64> {
         match &self.source {
@@ -212,7 +230,11 @@ impl Table {
             Source::Fits(t) => (t.next_row, t.rows),
             Source::Csv(t) => (t.bytes_read(), t.bytes),
         };
-        if all == 0 { 1.0 } else { (done as f64 / all as f64).min(1.0) }
+        if all == 0 {
+            1.0
+        } else {
+            (done as f64 / all as f64).min(1.0)
+        }
     }
 
     /// The column of that name: spelled so, or else the only one that differs in case alone. An
@@ -238,9 +260,13 @@ impl Table {
     /// [`TableError::AmbiguousColumn`] or [`TableError::NotScalar`].
     pub fn find_optional(&self, name: &str) -> Result<Option<ColumnRef>, TableError> {
         if let Some(index) = self.position(name)? {
-            return self.checked(ColumnRef { index, element: 0 }, false).map(Some);
+            return self
+                .checked(ColumnRef { index, element: 0 }, false)
+                .map(Some);
         }
-        let Some((base, element)) = split_element(name) else { return Ok(None) };
+        let Some((base, element)) = split_element(name) else {
+            return Ok(None);
+        };
         match self.position(base)? {
             Some(index) => self.checked(ColumnRef { index, element }, true).map(Some),
             None => Ok(None),
@@ -252,8 +278,9 @@ impl Table {
         if let Some(exact) = names.iter().position(|n| n == name) {
             return Ok(Some(exact));
         }
-        let alike: Vec<usize> =
-            (0..names.len()).filter(|&i| names[i].eq_ignore_ascii_case(name)).collect();
+        let alike: Vec<usize> = (0..names.len())
+            .filter(|&i| names[i].eq_ignore_ascii_case(name))
+            .collect();
         match alike[..] {
             [] => Ok(None),
             [only] => Ok(Some(only)),
@@ -268,7 +295,9 @@ impl Table {
     fn checked(&self, column: ColumnRef, indexed: bool) -> Result<ColumnRef, TableError> {
         let problem = match &self.source {
             Source::Fits(t) => t.check(column, indexed),
-            Source::Csv(_) if indexed => Some(("one value per row".into(), "drop the index".into())),
+            Source::Csv(_) if indexed => {
+                Some(("one value per row".into(), "drop the index".into()))
+            }
             Source::Csv(_) => None,
         };
         match problem {
@@ -291,7 +320,10 @@ impl Table {
         columns: &[ColumnRef],
         max_rows: usize,
     ) -> Result<Option<Chunk>, TableError> {
-        let mut chunk = Chunk { columns: columns.len(), ..Chunk::default() };
+        let mut chunk = Chunk {
+            columns: columns.len(),
+            ..Chunk::default()
+        };
         match &mut self.source {
             Source::Fits(t) => t.fill(columns, max_rows, &mut chunk)?,
             Source::Csv(t) => t.fill(&self.path, columns, max_rows, &mut chunk)?,
@@ -306,8 +338,8 @@ fn split_element(name: &str) -> Option<(&str, usize)> {
     Some((base, index.trim().parse().ok()?))
 }
 
-/// The candidate most similar to `name`, if at most a third of the letters must change or one
-/// contains the other.
+/// The candidate most similar to `name`, if at most half of the letters must change or one contains
+/// the other.
 pub(crate) fn closest(name: &str, candidates: &[String]) -> Option<String> {
     let wanted = name.to_lowercase();
     let (best, distance) = candidates
@@ -315,7 +347,7 @@ pub(crate) fn closest(name: &str, candidates: &[String]) -> Option<String> {
         .map(|c| (c, edit_distance(&wanted, &c.to_lowercase())))
         .min_by_key(|(_, d)| *d)?;
     let lower = best.to_lowercase();
-    let near = distance * 3 <= wanted.chars().count().max(lower.chars().count());
+    let near = distance * 2 <= wanted.chars().count().max(lower.chars().count());
     if near {
         return Some(best.clone());
     }

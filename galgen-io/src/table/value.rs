@@ -26,7 +26,10 @@ impl Value {
             return Self::Int(v);
         }
         // Fortran's exponent letter is still written by some tools.
-        match field.parse::<f64>().or_else(|_| fortran(field).parse::<f64>()) {
+        match field
+            .parse::<f64>()
+            .or_else(|_| fortran(field).parse::<f64>())
+        {
             Ok(v) => Self::Real(v),
             Err(_) => Self::Text(field.into()),
         }
@@ -46,9 +49,8 @@ impl Value {
     pub fn u64(&self) -> Option<u64> {
         match self {
             Self::Int(v) => u64::try_from(*v).ok(),
-            Self::Real(v) => {
-                (v.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(v)).then_some(*v as u64)
-            }
+            Self::Real(v) => (v.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(v))
+                .then_some(*v as u64),
             Self::Text(s) => s.parse().ok(),
             Self::Missing => None,
         }
@@ -69,7 +71,10 @@ impl Value {
 
 /// `1.5D+02` as `1.5E+02`; other text is left alone, so that `nad` does not become a number.
 fn fortran(field: &str) -> String {
-    if field.bytes().all(|b| b.is_ascii_digit() || b"+-.dD".contains(&b)) {
+    if field
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b"+-.dD".contains(&b))
+    {
         field.replace(['d', 'D'], "E")
     } else {
         field.into()

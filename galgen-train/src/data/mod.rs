@@ -1,1 +1,16 @@
-//! Data.
+//! From pictures of galaxies to training stamps, and the file that holds them.
+//!
+//! A picture's display stretch is undone ([`stretch`]), its sky measured ([`plane`]), the central galaxy
+//! found and neighbours taken off ([`neighbours`], [`profile`]); the galaxy is then turned and scaled until
+//! the stamp itself measures as it should ([`galaxy`], [`resample`]), or rejected for one named [`reason`].
+//! [`source`] lists the pictures of a folder or file, [`set`] is the training set on disk.
+
+pub mod galaxy;
+pub mod neighbours;
+pub mod plane;
+pub mod profile;
+pub mod reason;
+pub mod resample;
+pub mod set;
+pub mod source;
+pub mod stretch;

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 /// Softening of the SDSS sky server's composites as a slope in asinh: displayed = asinh(beta I) / k with
 /// displayed 1 at full scale and k = [`SKY_SERVER_ASINH`].
-pub const SKY_SERVER_ASINH: f64 = 3.0;
+pub const SKY_SERVER_ASINH: f64 = 4.472;
 /// STIFF's default display gamma (Bertin 2012, ASP Conf. 461, 263), used for the EFIGI composites.
 pub const STIFF_GAMMA: f64 = 2.2;
 
@@ -65,14 +65,22 @@ impl FromStr for Stretch {
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |value: &str, lo: f64, hi: f64| match value.parse::<f64>() {
             Ok(v) if v > lo && v <= hi => Ok(v),
-            _ => Err(format!("stretch '{text}': expected a number above {lo} and up to {hi} after the colon")),
+            _ => Err(format!(
+                "stretch '{text}': expected a number above {lo} and up to {hi} after the colon"
+            )),
         };
         match text.split_once(':') {
             None if text == "linear" => Ok(Self::Linear),
-            None if text == "sky-server" => Ok(Self::Asinh { k: SKY_SERVER_ASINH }),
+            None if text == "sky-server" => Ok(Self::Asinh {
+                k: SKY_SERVER_ASINH,
+            }),
             None if text == "stiff" => Ok(Self::Power { gamma: STIFF_GAMMA }),
-            Some(("asinh", value)) => Ok(Self::Asinh { k: number(value, 0.0, 20.0)? }),
-            Some(("power", value)) => Ok(Self::Power { gamma: number(value, 0.2, 5.0)? }),
+            Some(("asinh", value)) => Ok(Self::Asinh {
+                k: number(value, 0.0, 20.0)?,
+            }),
+            Some(("power", value)) => Ok(Self::Power {
+                gamma: number(value, 0.2, 5.0)?,
+            }),
             _ => Err(format!(
                 "unknown stretch '{text}': expected linear, sky-server, stiff, asinh:K or power:GAMMA"
             )),
@@ -90,7 +98,9 @@ mod tests {
             let light = f64::from(i) / 20.0;
             let asinh = (light * 4.0f64.sinh()).asinh() / 4.0;
             assert!((Stretch::Asinh { k: 4.0 }.undo(asinh) - light).abs() < 1e-12);
-            assert!((Stretch::Power { gamma: 2.2 }.undo(light.powf(1.0 / 2.2)) - light).abs() < 1e-12);
+            assert!(
+                (Stretch::Power { gamma: 2.2 }.undo(light.powf(1.0 / 2.2)) - light).abs() < 1e-12
+            );
             assert_eq!(Stretch::Linear.undo(light), light);
         }
     }

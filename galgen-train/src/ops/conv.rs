@@ -26,7 +26,12 @@ pub struct Padding {
 impl Padding {
     /// The same number of zeros on every side.
     pub fn same(n: usize) -> Self {
-        Self { top: n, bottom: n, left: n, right: n }
+        Self {
+            top: n,
+            bottom: n,
+            left: n,
+            right: n,
+        }
     }
 }
 
@@ -53,7 +58,10 @@ struct Geometry {
 /// Differentiable to any order. An error names the shapes if channels differ or the kernel exceeds the padded map.
 pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding) -> Result<Tensor> {
     let ((_, c, h, wd), (o, wc, kh, kw)) = (x.dims4()?, w.dims4()?);
-    let (ph, pw) = (h + padding.top + padding.bottom, wd + padding.left + padding.right);
+    let (ph, pw) = (
+        h + padding.top + padding.bottom,
+        wd + padding.left + padding.right,
+    );
     if c != wc || kh > ph || kw > pw || stride == 0 || kh * kw == 0 {
         bail!(
             "conv2d: maps {:?} (padded to {ph} x {pw}) do not fit weights {:?} with stride {stride}; \
@@ -74,7 +82,19 @@ pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding) -> Result
             .contiguous()?
             .conv2d(w, 0, stride, 1, 1);
     }
-    let g = Geometry { c, o, kh, kw, h, w: wd, oh, ow, stride, top: padding.top, left: padding.left };
+    let g = Geometry {
+        c,
+        o,
+        kh,
+        kw,
+        h,
+        w: wd,
+        oh,
+        ow,
+        stride,
+        top: padding.top,
+        left: padding.left,
+    };
     x.contiguous()?.apply_op2(&w.contiguous()?, Conv(g))
 }
 
@@ -85,7 +105,12 @@ pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding) -> Result
 pub fn conv_transpose2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding) -> Result<Tensor> {
     let ((_, xo, oh, ow), (o, c, kh, kw)) = (x.dims4()?, w.dims4()?);
     let (fh, fw) = ((oh.max(1) - 1) * stride + kh, (ow.max(1) - 1) * stride + kw);
-    let Padding { top, bottom, left, right } = padding;
+    let Padding {
+        top,
+        bottom,
+        left,
+        right,
+    } = padding;
     if xo != o || stride == 0 || fh <= top + bottom || fw <= left + right {
         bail!(
             "conv_transpose2d: maps {:?} do not fit weights {:?} with stride {stride} and {padding:?}; \
@@ -99,8 +124,62 @@ pub fn conv_transpose2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding)
         let full = x.contiguous()?.conv_transpose2d(w, 0, 0, stride, 1)?;
         return full.narrow(2, top, h)?.narrow(3, left, wd)?.contiguous();
     }
-    let g = Geometry { c, o, kh, kw, h, w: wd, oh, ow, stride, top, left };
+    let g = Geometry {
+        c,
+        o,
+        kh,
+        kw,
+        h,
+        w: wd,
+        oh,
+        ow,
+        stride,
+        top,
+        left,
+    };
     x.contiguous()?.apply_op2(&w.contiguous()?, ConvT(g))
+}
+
+/// Transpose of [`conv2d`] in its weights: `sum_{b,i,j} y[b,o,i,j] x[b,c, s i + u - top, s j + v - left]`, `[o, c, kh, kw]`.
+///
+/// `x` is `[b, c, h, w]`, `y` (a gradient of the convolution's result) `[b, o, oh, ow]`; `kernel` is `(kh, kw)`. CPU only.
+pub fn conv2d_weight_grad(
+    x: &Tensor,
+    y: &Tensor,
+    kernel: (usize, usize),
+    stride: usize,
+    padding: Padding,
+) -> Result<Tensor> {
+    let ((b, c, h, w), (yb, o, oh, ow), (kh, kw)) = (x.dims4()?, y.dims4()?, kernel);
+    let Padding {
+        top,
+        bottom,
+        left,
+        right,
+    } = padding;
+    let fits = |n: usize, k: usize, on: usize| stride > 0 && n >= k && (n - k) / stride + 1 == on;
+    if b != yb || kh * kw == 0 || !fits(h + top + bottom, kh, oh) || !fits(w + left + right, kw, ow)
+    {
+        bail!(
+            "conv2d_weight_grad: maps {:?} and {:?} do not fit a {kh} x {kw} kernel with stride {stride} and {padding:?}",
+            x.shape(),
+            y.shape()
+        );
+    }
+    let g = Geometry {
+        c,
+        o,
+        kh,
+        kw,
+        h,
+        w,
+        oh,
+        ow,
+        stride,
+        top,
+        left,
+    };
+    x.contiguous()?.apply_op2(&y.contiguous()?, WGrad(g))
 }
 
 /// Both gradients of a bilinear op, each only if the graph asks for it.
@@ -110,7 +189,10 @@ fn pair(
     da: impl FnOnce() -> Result<Tensor>,
     db: impl FnOnce() -> Result<Tensor>,
 ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-    Ok((a.track_op().then(da).transpose()?, b.track_op().then(db).transpose()?))
+    Ok((
+        a.track_op().then(da).transpose()?,
+        b.track_op().then(db).transpose()?,
+    ))
 }
 
 struct Conv(Geometry);
@@ -121,16 +203,33 @@ impl CustomOp2 for Conv {
     fn name(&self) -> &'static str {
         "conv2d"
     }
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (g, b) = (&self.0, lx.dims()[0]);
         by_type!(x, self.name(), T => {
             let y = conv::<T>(g, T::slice(x, lx)?, T::slice(w, lw)?);
             Ok((T::storage(y), (b, g.o, g.oh, g.ow).into()))
         })
     }
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, gy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        gy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gy = gy.contiguous()?;
-        pair(x, w, || gy.apply_op2(w, ConvT(self.0)), || x.apply_op2(&gy, WGrad(self.0)))
+        pair(
+            x,
+            w,
+            || gy.apply_op2(w, ConvT(self.0)),
+            || x.apply_op2(&gy, WGrad(self.0)),
+        )
     }
 }
 
@@ -138,16 +237,33 @@ impl CustomOp2 for ConvT {
     fn name(&self) -> &'static str {
         "conv_transpose2d"
     }
-    fn cpu_fwd(&self, y: &CpuStorage, ly: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        y: &CpuStorage,
+        ly: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (g, b) = (&self.0, ly.dims()[0]);
         by_type!(y, self.name(), T => {
             let x = conv_t::<T>(g, T::slice(y, ly)?, T::slice(w, lw)?);
             Ok((T::storage(x), (b, g.c, g.h, g.w).into()))
         })
     }
-    fn bwd(&self, y: &Tensor, w: &Tensor, _: &Tensor, gx: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        y: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        gx: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gx = gx.contiguous()?;
-        pair(y, w, || gx.apply_op2(w, Conv(self.0)), || gx.apply_op2(y, WGrad(self.0)))
+        pair(
+            y,
+            w,
+            || gx.apply_op2(w, Conv(self.0)),
+            || gx.apply_op2(y, WGrad(self.0)),
+        )
     }
 }
 
@@ -155,23 +271,41 @@ impl CustomOp2 for WGrad {
     fn name(&self) -> &'static str {
         "conv2d weight gradient"
     }
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, y: &CpuStorage, ly: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        y: &CpuStorage,
+        ly: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let g = &self.0;
         by_type!(x, self.name(), T => {
             let w = wgrad::<T>(g, T::slice(x, lx)?, T::slice(y, ly)?);
             Ok((T::storage(w), (g.o, g.c, g.kh, g.kw).into()))
         })
     }
-    fn bwd(&self, x: &Tensor, y: &Tensor, _: &Tensor, gw: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        y: &Tensor,
+        _: &Tensor,
+        gw: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gw = gw.contiguous()?;
-        pair(x, y, || y.apply_op2(&gw, ConvT(self.0)), || x.apply_op2(&gw, Conv(self.0)))
+        pair(
+            x,
+            y,
+            || y.apply_op2(&gw, ConvT(self.0)),
+            || x.apply_op2(&gw, Conv(self.0)),
+        )
     }
 }
 
 impl Geometry {
     /// Taps `(c, ky, kx)` in the order of the weights.
     fn taps(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
-        (0..self.c).flat_map(move |c| (0..self.kh).flat_map(move |y| (0..self.kw).map(move |x| (c, y, x))))
+        (0..self.c)
+            .flat_map(move |c| (0..self.kh).flat_map(move |y| (0..self.kw).map(move |x| (c, y, x))))
     }
 
     /// Padded copy of `x` for outputs at `(stride i, stride j)`.
@@ -204,13 +338,23 @@ fn conv<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
         T::with_scratch(|[src, dense]| {
             pad.fill(&x[i * n * xn..][..images * xn], src);
             let (start, dst_start) = pad.starts::<T>(images, g.o, g.oh, g.ow);
-            let taps = Taps { src, offset: &offset, start: &start };
+            let taps = Taps {
+                src,
+                offset: &offset,
+                start: &start,
+            };
             if pad.group == 1 {
                 return product(&packed, taps, out, &dst_start, g.oh * g.ow);
             }
             dense.resize(images.next_multiple_of(pad.group) * yn, T::default());
             product(&packed, taps, dense, &dst_start, g.oh * g.ow * pad.group);
-            let whole = Phase { y0: 0, ny: g.oh, x0: 0, nx: g.ow, step: 1 };
+            let whole = Phase {
+                y0: 0,
+                ny: g.oh,
+                x0: 0,
+                nx: g.ow,
+                step: 1,
+            };
             spread(dense, pad.group, g.o, whole, g.oh, g.ow, out);
         });
     });
@@ -233,7 +377,12 @@ fn axes(len: usize, before: usize, stride: usize, reach: usize) -> Vec<Axis> {
         .filter_map(|rest| {
             let u0 = before.saturating_sub(rest).div_ceil(stride);
             let first = stride * u0 + rest - before;
-            (first < len).then(|| Axis { rest, first, count: (len - first).div_ceil(stride), lead: u0 + reach })
+            (first < len).then(|| Axis {
+                rest,
+                first,
+                count: (len - first).div_ceil(stride),
+                lead: u0 + reach,
+            })
         })
         .collect()
 }
@@ -257,7 +406,13 @@ fn conv_t<T: Real>(g: &Geometry, y: &[T], w: &[T]) -> Vec<T> {
     let mut phases = Vec::new();
     for &ay in &ays {
         for &ax in &axs {
-            let at = Phase { y0: ay.first, ny: ay.count, x0: ax.first, nx: ax.count, step: s };
+            let at = Phase {
+                y0: ay.first,
+                ny: ay.count,
+                x0: ax.first,
+                nx: ax.count,
+                step: s,
+            };
             let (mut offset, mut tap) = (Vec::new(), Vec::new());
             for o in 0..g.o {
                 for (qy, ky) in (ay.rest..g.kh).step_by(s).enumerate() {
@@ -281,12 +436,19 @@ fn conv_t<T: Real>(g: &Geometry, y: &[T], w: &[T]) -> Vec<T> {
             pad.fill(&y[i * n * yn..][..images * yn], src);
             for (at, offset, packed) in &phases {
                 let (start, dst_start) = pad.starts::<T>(images, g.c, at.ny, at.nx);
-                let taps = Taps { src, offset, start: &start };
+                let taps = Taps {
+                    src,
+                    offset,
+                    start: &start,
+                };
                 let stride = at.ny * at.nx * pad.group;
                 if pad.group == 1 && s == 1 {
                     product(packed, taps, out, &dst_start, stride);
                 } else {
-                    dense.resize(images.next_multiple_of(pad.group) * g.c * at.ny * at.nx, T::default());
+                    dense.resize(
+                        images.next_multiple_of(pad.group) * g.c * at.ny * at.nx,
+                        T::default(),
+                    );
                     product(packed, taps, dense, &dst_start, stride);
                     spread(dense, pad.group, g.c, *at, g.h, g.w, out);
                 }
@@ -315,7 +477,11 @@ fn wgrad<T: Real>(g: &Geometry, x: &[T], y: &[T]) -> Vec<T> {
             T::with_scratch(|[src, dense]| {
                 pad.fill(&x[first * xn..][..images * xn], src);
                 let (start, y_start) = pad.starts::<T>(images, g.o, g.oh, g.ow);
-                let taps = Taps { src, offset: &offset, start: &start };
+                let taps = Taps {
+                    src,
+                    offset: &offset,
+                    start: &start,
+                };
                 if pad.group == 1 {
                     return outer(taps, y, &y_start, g.oh * g.ow, g.o, gw);
                 }

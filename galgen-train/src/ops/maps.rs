@@ -32,13 +32,17 @@ impl Padded {
     /// Images interleaved for vectors along rows of the given lengths.
     pub fn group_for<T: Real>(widths: impl IntoIterator<Item = usize>) -> usize {
         let lanes = machine::<T>().0;
-        if widths.into_iter().all(|w| w % lanes == 0) { 1 } else { lanes }
+        if widths.into_iter().all(|w| w % lanes == 0) {
+            1
+        } else {
+            lanes
+        }
     }
 
     /// Elements of one plane; a multiple of 4 KiB would make all planes share the same cache lines.
     pub fn plane(&self) -> usize {
         let n = self.rows * self.cols * self.group;
-        if n % 512 == 0 { n + 16 } else { n }
+        if n.is_multiple_of(512) { n + 16 } else { n }
     }
 
     /// Elements of one group of images.
@@ -59,7 +63,13 @@ impl Padded {
 
     /// Starts of the vectors of `ny * nx` positions of `images` images: in the padded copy, and in dense maps
     /// `[group of images, m, ny * nx, image in group]`.
-    pub fn starts<T: Real>(&self, images: usize, m: usize, ny: usize, nx: usize) -> (Vec<usize>, Vec<usize>) {
+    pub fn starts<T: Real>(
+        &self,
+        images: usize,
+        m: usize,
+        ny: usize,
+        nx: usize,
+    ) -> (Vec<usize>, Vec<usize>) {
         let (g, lanes) = (self.group, machine::<T>().0);
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for i in 0..images.div_ceil(g) {
@@ -75,7 +85,18 @@ impl Padded {
 
     /// Copies `x` `[images, c, h, w]` into `dst`.
     pub fn fill<T: Real>(&self, x: &[T], dst: &mut Vec<T>) {
-        let Self { c, h, w, top, left, step, rows, cols, group, .. } = *self;
+        let Self {
+            c,
+            h,
+            w,
+            top,
+            left,
+            step,
+            rows,
+            cols,
+            group,
+            ..
+        } = *self;
         let images = x.len() / (c * h * w);
         dst.clear();
         dst.resize(images.div_ceil(group) * self.per_group(), T::default());
@@ -122,13 +143,23 @@ pub struct Phase {
 }
 
 /// Spreads dense maps `[group, m, ny * nx, image in group]` over `out` `[images, m, h, w]`.
-pub fn spread<T: Real>(dense: &[T], group: usize, m: usize, f: Phase, h: usize, w: usize, out: &mut [T]) {
+pub fn spread<T: Real>(
+    dense: &[T],
+    group: usize,
+    m: usize,
+    f: Phase,
+    h: usize,
+    w: usize,
+    out: &mut [T],
+) {
     for (i, image) in out.chunks_exact_mut(m * h * w).enumerate() {
         for (c, map) in image.chunks_exact_mut(h * w).enumerate() {
             let from = &dense[((i / group) * m + c) * f.ny * f.nx * group + i % group..];
             for u in 0..f.ny {
                 let src = from[u * f.nx * group..].iter().step_by(group);
-                let to = map[(f.y0 + u * f.step) * w + f.x0..].iter_mut().step_by(f.step);
+                let to = map[(f.y0 + u * f.step) * w + f.x0..]
+                    .iter_mut()
+                    .step_by(f.step);
                 for (d, &v) in to.zip(src).take(f.nx) {
                     *d = v;
                 }
@@ -143,7 +174,9 @@ pub fn interleave<T: Real>(x: &[T], group: usize, m: usize, n: usize, dst: &mut 
     dst.clear();
     dst.resize(images.div_ceil(group) * group * m * n, T::default());
     for (i, image) in x.chunks_exact(m * n).enumerate() {
-        let to = dst[i / group * m * n * group + i % group..].iter_mut().step_by(group);
+        let to = dst[i / group * m * n * group + i % group..]
+            .iter_mut()
+            .step_by(group);
         for (d, &v) in to.zip(image) {
             *d = v;
         }

@@ -8,9 +8,7 @@ use candle_core::{CpuStorage, Layout, Result, bail};
 use pulp::{Arch, Simd, WithSimd};
 
 /// A scalar that the kernels of this module can be compiled for: `f32` (training) and `f64` (gradient checks).
-pub trait Real:
-    Copy + Default + Send + Sync + PartialOrd + std::ops::AddAssign + std::iter::Sum + 'static
-{
+pub trait Real: Copy + Default + Send + Sync + PartialOrd + std::ops::AddAssign + 'static {
     /// Vector of `Self` on the instruction set `S`.
     type V<S: Simd>: Copy;
     /// Lanes of [`Self::V`].
@@ -24,9 +22,11 @@ pub trait Real:
     /// `a * b + c`, rounded once.
     fn fma<S: Simd>(s: S, a: Self::V<S>, b: Self::V<S>, c: Self::V<S>) -> Self::V<S>;
     /// Sum of the lanes, in a fixed order.
-    fn sum<S: Simd>(s: S, v: Self::V<S>) -> Self;
+    fn add_lanes<S: Simd>(s: S, v: Self::V<S>) -> Self;
     /// The elements of a contiguous CPU tensor.
     fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [Self]>;
+    /// The elements of a contiguous CPU tensor, to be changed.
+    fn slice_mut<'a>(s: &'a mut CpuStorage, l: &Layout) -> Result<&'a mut [Self]>;
     /// A CPU storage that owns `v`.
     fn storage(v: Vec<Self>) -> CpuStorage;
     /// Lends this thread's scratch buffers, which keep their memory between calls.
@@ -62,7 +62,7 @@ macro_rules! real {
                 s.$fma(a, b, c)
             }
             #[inline(always)]
-            fn sum<S: Simd>(s: S, v: S::$v) -> Self {
+            fn add_lanes<S: Simd>(s: S, v: S::$v) -> Self {
                 s.$sum(v)
             }
             fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [Self]> {
@@ -72,6 +72,12 @@ macro_rules! real {
                 match s {
                     CpuStorage::$variant(v) => Ok(&v[a..b]),
                     _ => bail!("training op: arguments of different types, expected {}", stringify!($t)),
+                }
+            }
+            fn slice_mut<'a>(s: &'a mut CpuStorage, l: &Layout) -> Result<&'a mut [Self]> {
+                match (s, l.contiguous_offsets()) {
+                    (CpuStorage::$variant(v), Some((a, b))) => Ok(&mut v[a..b]),
+                    _ => bail!("training op in place: a contiguous tensor of {} expected", stringify!($t)),
                 }
             }
             fn storage(v: Vec<Self>) -> CpuStorage {
@@ -93,8 +99,28 @@ macro_rules! real {
         }
     };
 }
-real!(f32, f32s, F32_LANES, F32, as_simd_f32s, as_mut_simd_f32s, splat_f32s, mul_add_f32s, reduce_sum_f32s);
-real!(f64, f64s, F64_LANES, F64, as_simd_f64s, as_mut_simd_f64s, splat_f64s, mul_add_f64s, reduce_sum_f64s);
+real!(
+    f32,
+    f32s,
+    F32_LANES,
+    F32,
+    as_simd_f32s,
+    as_mut_simd_f32s,
+    splat_f32s,
+    mul_add_f32s,
+    reduce_sum_f32s
+);
+real!(
+    f64,
+    f64s,
+    F64_LANES,
+    F64,
+    as_simd_f64s,
+    as_mut_simd_f64s,
+    splat_f64s,
+    mul_add_f64s,
+    reduce_sum_f64s
+);
 
 /// Runs `f` with the widest instruction set of this machine; plain loops inside `f` are compiled for it too.
 pub fn dispatch<W: WithSimd>(f: W) -> W::Output {

@@ -62,7 +62,13 @@ pub struct Taps<'a, T> {
 }
 
 /// `dst[dst_start[v] + m * stride ..][..L] = sum_k w[m, k] * src[...]`
-pub fn product<T: Real>(w: &Packed<T>, t: Taps<T>, dst: &mut [T], dst_start: &[usize], stride: usize) {
+pub fn product<T: Real>(
+    w: &Packed<T>,
+    t: Taps<T>,
+    dst: &mut [T],
+    dst_start: &[usize],
+    stride: usize,
+) {
     struct Run<'a, T> {
         w: &'a Packed<T>,
         t: Taps<'a, T>,
@@ -74,7 +80,13 @@ pub fn product<T: Real>(w: &Packed<T>, t: Taps<T>, dst: &mut [T], dst_start: &[u
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, s: S) {
-            let Self { w, t, dst, dst_start, stride } = self;
+            let Self {
+                w,
+                t,
+                dst,
+                dst_start,
+                stride,
+            } = self;
             match w.rows {
                 8 => walk::<T, S, 8>(s, w, t, dst, dst_start, stride),
                 4 => walk::<T, S, 4>(s, w, t, dst, dst_start, stride),
@@ -84,7 +96,13 @@ pub fn product<T: Real>(w: &Packed<T>, t: Taps<T>, dst: &mut [T], dst_start: &[u
         }
     }
     assert_eq!(w.k, t.offset.len());
-    dispatch(Run { w, t, dst, dst_start, stride });
+    dispatch(Run {
+        w,
+        t,
+        dst,
+        dst_start,
+        stride,
+    });
 }
 
 #[inline(always)]
@@ -105,9 +123,45 @@ fn walk<T: Real, S: Simd, const M: usize>(
                 let rows = (w.m - mb * M).min(M);
                 let at = mb * M * stride;
                 match st.len() {
-                    3 => tile::<T, S, M, 3>(s, wp, t.src, offset, st, dst, ds, at, stride, rows, kb > 0),
-                    2 => tile::<T, S, M, 2>(s, wp, t.src, offset, st, dst, ds, at, stride, rows, kb > 0),
-                    _ => tile::<T, S, M, 1>(s, wp, t.src, offset, st, dst, ds, at, stride, rows, kb > 0),
+                    3 => tile::<T, S, M, 3>(
+                        s,
+                        wp,
+                        t.src,
+                        offset,
+                        st,
+                        dst,
+                        ds,
+                        at,
+                        stride,
+                        rows,
+                        kb > 0,
+                    ),
+                    2 => tile::<T, S, M, 2>(
+                        s,
+                        wp,
+                        t.src,
+                        offset,
+                        st,
+                        dst,
+                        ds,
+                        at,
+                        stride,
+                        rows,
+                        kb > 0,
+                    ),
+                    _ => tile::<T, S, M, 1>(
+                        s,
+                        wp,
+                        t.src,
+                        offset,
+                        st,
+                        dst,
+                        ds,
+                        at,
+                        stride,
+                        rows,
+                        kb > 0,
+                    ),
                 }
             }
         }
@@ -142,20 +196,45 @@ fn tile<T: Real, S: Simd, const M: usize, const N: usize>(
         }
     }
     let one = T::splat(s, T::of(1.0));
+    let acc = settle::<_, M, N>(&acc);
     for (i, row) in acc.iter().enumerate() {
         if i < rows {
             for j in 0..N {
                 let p = dst_start[j] + at + i * stride;
                 let d = &mut dst[p..p + lanes];
-                let v = if add { T::fma(s, one, row[j], T::load(s, d)) } else { row[j] };
+                let v = if add {
+                    T::fma(s, one, row[j], T::load(s, d))
+                } else {
+                    row[j]
+                };
                 T::store(s, d, v);
             }
         }
     }
 }
 
+/// Copies a tile out of the registers. Without the copy the loop that uses it, which indexes at run time, keeps the
+/// accumulators in memory and every step stores them (three times slower).
+#[inline(always)]
+fn settle<V: Copy, const M: usize, const N: usize>(acc: &[[V; N]; M]) -> [[V; N]; M] {
+    let mut out = [[acc[0][0]; N]; M];
+    for i in 0..M {
+        for j in 0..N {
+            out[i][j] = acc[i][j];
+        }
+    }
+    out
+}
+
 /// `gw[m * k_count + k] += sum_v <g[g_start[v] + m * stride ..][..L], src[...]>`, for `m` in `0..rows`.
-pub fn outer<T: Real>(t: Taps<T>, g: &[T], g_start: &[usize], stride: usize, rows: usize, gw: &mut [T]) {
+pub fn outer<T: Real>(
+    t: Taps<T>,
+    g: &[T],
+    g_start: &[usize],
+    stride: usize,
+    rows: usize,
+    gw: &mut [T],
+) {
     struct Run<'a, T> {
         t: Taps<'a, T>,
         g: &'a [T],
@@ -171,25 +250,65 @@ pub fn outer<T: Real>(t: Taps<T>, g: &[T], g_start: &[usize], stride: usize, row
             let wide = S::REGISTER_COUNT >= 32;
             let (k_tile, m_tile) = if wide { (6, 4) } else { (3, 2) };
             let k_count = self.t.offset.len();
-            for (start, g_start) in self.t.start.chunks(V_BLOCK).zip(self.g_start.chunks(V_BLOCK)) {
+            for (start, g_start) in self
+                .t
+                .start
+                .chunks(V_BLOCK)
+                .zip(self.g_start.chunks(V_BLOCK))
+            {
                 let mut k = 0;
                 while k < k_count {
-                    let nk = if k_count - k >= k_tile { k_tile } else if k_count - k >= 3 { 3 } else { 1 };
+                    let nk = if k_count - k >= k_tile {
+                        k_tile
+                    } else if k_count - k >= 3 {
+                        3
+                    } else {
+                        1
+                    };
                     let mut m = 0;
                     while m < self.rows {
-                        let nm = if self.rows - m >= m_tile { m_tile } else if self.rows - m >= 2 { 2 } else { 1 };
-                        let c = Corner { m, k, k_count, stride: self.stride };
+                        let nm = if self.rows - m >= m_tile {
+                            m_tile
+                        } else if self.rows - m >= 2 {
+                            2
+                        } else {
+                            1
+                        };
+                        let c = Corner {
+                            m,
+                            k,
+                            k_count,
+                            stride: self.stride,
+                        };
                         let (src, off) = (self.t.src, &self.t.offset[k..k + nk]);
                         match (nm, nk) {
-                            (4, 6) => dots::<T, S, 4, 6>(s, src, off, start, self.g, g_start, c, self.gw),
-                            (4, 3) => dots::<T, S, 4, 3>(s, src, off, start, self.g, g_start, c, self.gw),
-                            (4, _) => dots::<T, S, 4, 1>(s, src, off, start, self.g, g_start, c, self.gw),
-                            (2, 6) => dots::<T, S, 2, 6>(s, src, off, start, self.g, g_start, c, self.gw),
-                            (2, 3) => dots::<T, S, 2, 3>(s, src, off, start, self.g, g_start, c, self.gw),
-                            (2, _) => dots::<T, S, 2, 1>(s, src, off, start, self.g, g_start, c, self.gw),
-                            (_, 6) => dots::<T, S, 1, 6>(s, src, off, start, self.g, g_start, c, self.gw),
-                            (_, 3) => dots::<T, S, 1, 3>(s, src, off, start, self.g, g_start, c, self.gw),
-                            _ => dots::<T, S, 1, 1>(s, src, off, start, self.g, g_start, c, self.gw),
+                            (4, 6) => {
+                                dots::<T, S, 4, 6>(s, src, off, start, self.g, g_start, c, self.gw)
+                            }
+                            (4, 3) => {
+                                dots::<T, S, 4, 3>(s, src, off, start, self.g, g_start, c, self.gw)
+                            }
+                            (4, _) => {
+                                dots::<T, S, 4, 1>(s, src, off, start, self.g, g_start, c, self.gw)
+                            }
+                            (2, 6) => {
+                                dots::<T, S, 2, 6>(s, src, off, start, self.g, g_start, c, self.gw)
+                            }
+                            (2, 3) => {
+                                dots::<T, S, 2, 3>(s, src, off, start, self.g, g_start, c, self.gw)
+                            }
+                            (2, _) => {
+                                dots::<T, S, 2, 1>(s, src, off, start, self.g, g_start, c, self.gw)
+                            }
+                            (_, 6) => {
+                                dots::<T, S, 1, 6>(s, src, off, start, self.g, g_start, c, self.gw)
+                            }
+                            (_, 3) => {
+                                dots::<T, S, 1, 3>(s, src, off, start, self.g, g_start, c, self.gw)
+                            }
+                            _ => {
+                                dots::<T, S, 1, 1>(s, src, off, start, self.g, g_start, c, self.gw)
+                            }
                         }
                         m += nm;
                     }
@@ -198,7 +317,14 @@ pub fn outer<T: Real>(t: Taps<T>, g: &[T], g_start: &[usize], stride: usize, row
             }
         }
     }
-    dispatch(Run { t, g, g_start, stride, rows, gw });
+    dispatch(Run {
+        t,
+        g,
+        g_start,
+        stride,
+        rows,
+        gw,
+    });
 }
 
 /// Where a tile of the outer product lies.
@@ -235,9 +361,10 @@ fn dots<T: Real, S: Simd, const M: usize, const N: usize>(
             }
         }
     }
+    let acc = settle::<_, M, N>(&acc);
     for (i, row) in acc.iter().enumerate() {
         for (j, &v) in row.iter().enumerate() {
-            gw[(c.m + i) * c.k_count + c.k + j] += T::sum(s, v);
+            gw[(c.m + i) * c.k_count + c.k + j] += T::add_lanes(s, v);
         }
     }
 }

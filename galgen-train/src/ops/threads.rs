@@ -19,7 +19,12 @@ fn pool() -> Option<&'static rayon::ThreadPool> {
     static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
     POOL.get_or_init(|| {
         (threads() > 1)
-            .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads()).build().ok())
+            .then(|| {
+                rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads())
+                    .build()
+                    .ok()
+            })
             .flatten()
     })
     .as_ref()
@@ -28,9 +33,11 @@ fn pool() -> Option<&'static rayon::ThreadPool> {
 /// Calls `f(i, chunk)` on consecutive chunks of `out`, on all threads.
 pub fn for_chunks<T: Send>(out: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     match pool() {
-        Some(p) if out.len() > len => {
-            p.install(|| out.par_chunks_mut(len).enumerate().for_each(|(i, c)| f(i, c)))
-        }
+        Some(p) if out.len() > len => p.install(|| {
+            out.par_chunks_mut(len)
+                .enumerate()
+                .for_each(|(i, c)| f(i, c))
+        }),
         _ => out.chunks_mut(len).enumerate().for_each(|(i, c)| f(i, c)),
     }
 }

@@ -24,7 +24,10 @@ pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
 pub fn upsample2x_conv3x3(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     let (o, c, kh, kw) = w.dims4()?;
     if (kh, kw) != (3, 3) {
-        candle_core::bail!("upsample2x_conv3x3: weights [o, c, 3, 3] expected, found {:?}", w.shape());
+        candle_core::bail!(
+            "upsample2x_conv3x3: weights [o, c, 3, 3] expected, found {:?}",
+            w.shape()
+        );
     }
     // Row k: the rows of the 4 x 4 kernel that weight k of the 3 x 3 kernel adds to.
     const ADDS: [[f64; 4]; 3] = [[0., 0., 1., 1.], [0., 1., 1., 0.], [1., 1., 0., 0.]];
@@ -33,6 +36,10 @@ pub fn upsample2x_conv3x3(x: &Tensor, w: &Tensor) -> Result<Tensor> {
         .map(|(k, t)| ADDS[k / 3][t / 4] * ADDS[k % 3][t % 4])
         .collect();
     let map = Tensor::from_vec(map, (9, 16), w.device())?.to_dtype(w.dtype())?;
-    let wide = w.transpose(0, 1)?.contiguous()?.reshape((c * o, 9))?.matmul(&map)?;
+    let wide = w
+        .transpose(0, 1)?
+        .contiguous()?
+        .reshape((c * o, 9))?
+        .matmul(&map)?;
     conv_transpose2d(x, &wide.reshape((c, o, 4, 4))?, 2, Padding::same(1))
 }

@@ -1,0 +1,320 @@
+//! Direct convolution of channels-last maps, and the matrix-vector product as its case of one pixel.
+//!
+//! A tile of P pixels by V vectors of output channels stays in registers while the taps and input
+//! channels run:
+//!
+//! ```text
+//! for each block of V N output channels            its weights stay in cache for all pixels
+//!     for each P output pixels
+//!         acc[p][v] = bias
+//!         for each run of taps that are contiguous in memory, for each k of the run
+//!             acc[p][v] += input[pixel p][k] * weight[k][v]
+//!         output[p][v] = functions(acc[p][v])
+//! ```
+//!
+//! So each output is bias + products in the order (kernel row, kernel column, input channel), fused,
+//! whatever P, V and N are.
+
+use super::Simd;
+use super::elementary::Pointwise;
+use super::lanes::{Kernel, Lanes};
+use super::view::View;
+use alloc::vec::Vec;
+
+/// One tap: the displacement of its input pixel in the zero-padded map and its weights
+/// `[outputs][inputs]`.
+pub(crate) struct Tap {
+    pub y: usize,
+    pub x: usize,
+    pub weights: Vec<f32>,
+}
+
+/// Inputs that are contiguous in memory for one output pixel.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    offset: usize,
+    len: usize,
+}
+
+/// (P, V): pixels and vectors of a tile.
+type Tile = (usize, usize);
+
+/// A convolution with packed weights, for inputs of certain strides.
+#[derive(Clone, Debug)]
+pub(crate) struct Conv {
+    outputs: usize,
+    stride: usize,
+    /// Strides of the input for which the runs hold.
+    row: usize,
+    pixel: usize,
+    runs: Vec<Run>,
+    /// One past the furthest input element of an output pixel.
+    reach: usize,
+    /// Sum of the lengths of the runs.
+    depth: usize,
+    tile: Tile,
+    /// Output channels of a tile.
+    block: usize,
+    /// `[blocks][depth][block]`, zeros beyond the last output.
+    weights: Vec<f32>,
+    /// `[blocks][block]`
+    bias: Vec<f32>,
+    functions: Vec<Pointwise>,
+}
+
+impl Conv {
+    /// Packs `taps` (in the order of accumulation) for `simd`. `input` is the zero-padded map, of which
+    /// only the strides and the number of channels count, `pixels` the number of output pixels.
+    pub fn new(
+        simd: Simd,
+        input: View,
+        stride: usize,
+        taps: &[Tap],
+        bias: &[f32],
+        functions: Vec<Pointwise>,
+        pixels: usize,
+    ) -> Conv {
+        assert!(input.channel == 1);
+        let (outputs, inputs) = (bias.len(), input.channels);
+        let tile = tile(simd.lanes(), outputs, pixels);
+        let block = tile.1 * simd.lanes();
+        let runs = runs(taps, input);
+        let depth = taps.len() * inputs;
+        let reach = runs.iter().map(|r| r.offset + r.len).max().unwrap_or(0);
+        let blocks = outputs.div_ceil(block);
+        let mut weights = alloc::vec![0.0; blocks * depth * block];
+        for o in 0..outputs {
+            let base = o / block * depth * block + o % block;
+            for (t, tap) in taps.iter().enumerate() {
+                for i in 0..inputs {
+                    weights[base + (t * inputs + i) * block] = tap.weights[o * inputs + i];
+                }
+            }
+        }
+        let mut padded = bias.to_vec();
+        padded.resize(blocks * block, 0.0);
+        let (row, pixel) = (input.row, input.pixel);
+        Conv {
+            outputs,
+            stride,
+            row,
+            pixel,
+            runs,
+            reach,
+            depth,
+            tile,
+            block,
+            weights,
+            bias: padded,
+            functions,
+        }
+    }
+
+    /// Multiply-adds for `pixels` output pixels.
+    pub fn multiply_adds(&self, pixels: usize) -> usize {
+        self.depth * self.outputs * pixels
+    }
+}
+
+/// Merges taps that follow each other in memory.
+fn runs(taps: &[Tap], input: View) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for tap in taps {
+        let offset = tap.y * input.row + tap.x * input.pixel;
+        match runs.last_mut() {
+            Some(last) if last.offset + last.len == offset => last.len += input.channels,
+            _ => runs.push(Run {
+                offset,
+                len: input.channels,
+            }),
+        }
+    }
+    runs
+}
+
+/// Tiles in order of preference. With 16 registers 6 x 2 leaves room for two weights and an input;
+/// one pixel needs several vectors to hide the latency of the multiply-add.
+const TILES_8: [Tile; 5] = [(6, 2), (4, 3), (4, 2), (8, 1), (4, 1)];
+/// With 32 registers.
+const TILES_16: [Tile; 4] = [(8, 2), (8, 1), (4, 2), (4, 1)];
+const TILES_ONE_PIXEL: [Tile; 4] = [(1, 8), (1, 4), (1, 2), (1, 1)];
+
+/// The tile with the least padded work, the first of those that are equal.
+fn tile(lanes: usize, outputs: usize, pixels: usize) -> Tile {
+    let tiles: &[Tile] = match (pixels, lanes) {
+        (1, _) => &TILES_ONE_PIXEL,
+        (_, 16) => &TILES_16,
+        _ => &TILES_8,
+    };
+    let work = |&&(p, v): &&Tile| pixels.next_multiple_of(p) * outputs.next_multiple_of(v * lanes);
+    *tiles.iter().min_by_key(work).unwrap_or(&(1, 1))
+}
+
+/// output = functions(bias + convolution of `input`), where `input` is the zero-padded map; the two do
+/// not overlap.
+pub(crate) fn conv(simd: Simd, arena: &mut [f32], input: View, conv: &Conv, output: View) {
+    assert!(output.channel == 1 && output.channels == conv.outputs);
+    assert!((input.row, input.pixel) == (conv.row, conv.pixel));
+    assert!(conv.block == conv.tile.1 * simd.lanes());
+    let (last_y, last_x) = (output.height - 1, output.width - 1);
+    let last_pixel = input.offset + conv.stride * (last_y * input.row + last_x * input.pixel);
+    assert!(last_pixel + conv.reach <= arena.len() && output.end() <= arena.len());
+    let job = Job {
+        arena,
+        input,
+        conv,
+        output,
+    };
+    simd.dispatch(job);
+}
+
+/// A convolution whose inputs and outputs lie within the arena.
+struct Job<'a> {
+    arena: &'a mut [f32],
+    input: View,
+    conv: &'a Conv,
+    output: View,
+}
+
+impl Kernel for Job<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        match self.conv.tile {
+            (6, 2) => self.tiles::<L, 6, 2>(l),
+            (4, 3) => self.tiles::<L, 4, 3>(l),
+            (4, 2) => self.tiles::<L, 4, 2>(l),
+            (8, 2) => self.tiles::<L, 8, 2>(l),
+            (8, 1) => self.tiles::<L, 8, 1>(l),
+            (4, 1) => self.tiles::<L, 4, 1>(l),
+            (1, 8) => self.tiles::<L, 1, 8>(l),
+            (1, 4) => self.tiles::<L, 1, 4>(l),
+            (1, 2) => self.tiles::<L, 1, 2>(l),
+            (1, 1) => self.tiles::<L, 1, 1>(l),
+            other => unreachable!("no kernel for tile {other:?}"),
+        }
+    }
+}
+
+impl Job<'_> {
+    #[inline(always)]
+    fn tiles<L: Lanes, const P: usize, const V: usize>(self, l: L) {
+        let Job {
+            arena,
+            input,
+            conv,
+            output,
+        } = self;
+        let base = arena.as_mut_ptr();
+        let pixels = output.height * output.width;
+        for (index, first) in (0..conv.outputs).step_by(conv.block).enumerate() {
+            let weights =
+                &conv.weights[index * conv.depth * conv.block..][..conv.depth * conv.block];
+            let bias = &conv.bias[index * conv.block..][..conv.block];
+            let columns = conv.block.min(conv.outputs - first);
+            let (mut y, mut x) = (0, 0);
+            for start in (0..pixels).step_by(P) {
+                let (mut from, mut to) = ([0; P], [0; P]);
+                for p in 0..P {
+                    from[p] = input.offset + conv.stride * (y * input.row + x * input.pixel);
+                    to[p] = output.offset + y * output.row + x * output.pixel + first;
+                    // Beyond the last pixel the tile repeats it.
+                    if start + p + 1 < pixels {
+                        x += 1;
+                        if x == output.width {
+                            (y, x) = (y + 1, 0);
+                        }
+                    }
+                }
+                // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the
+                // inputs and outputs lie within the arena; weights and bias have the lengths sliced.
+                unsafe {
+                    let acc =
+                        tile_sum::<L, P, V>(l, base, from, &conv.runs, weights.as_ptr(), bias);
+                    tile_store::<L, P, V>(l, acc, &conv.functions, base, to, columns);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// From `base + from[p]` all runs can be read; `weights` has V N numbers for each of their elements,
+/// `bias` has V N.
+#[inline(always)]
+unsafe fn tile_sum<L: Lanes, const P: usize, const V: usize>(
+    l: L,
+    base: *const f32,
+    from: [usize; P],
+    runs: &[Run],
+    mut weights: *const f32,
+    bias: &[f32],
+) -> [[L::V; V]; P] {
+    let mut acc = [[l.splat(0.0); V]; P];
+    for v in 0..V {
+        // SAFETY: bias has V N numbers.
+        let b = unsafe { l.load(bias.as_ptr().add(v * L::N)) };
+        for row in &mut acc {
+            row[v] = b;
+        }
+    }
+    for run in runs {
+        let mut inputs = [base; P];
+        for p in 0..P {
+            // SAFETY: the start of a run.
+            inputs[p] = unsafe { base.add(from[p] + run.offset) };
+        }
+        for k in 0..run.len {
+            let mut w = [l.splat(0.0); V];
+            for (v, w) in w.iter_mut().enumerate() {
+                // SAFETY: the weights of this element.
+                *w = unsafe { l.load(weights.add(v * L::N)) };
+            }
+            for p in 0..P {
+                // SAFETY: element k of the run.
+                let x = l.splat(unsafe { *inputs[p].add(k) });
+                for v in 0..V {
+                    acc[p][v] = l.fma(x, w[v], acc[p][v]);
+                }
+            }
+            // SAFETY: at most one past the end.
+            weights = unsafe { weights.add(V * L::N) };
+        }
+    }
+    acc
+}
+
+/// # Safety
+/// `columns` numbers, at most V N, can be written at each `base + to[p]`.
+#[inline(always)]
+unsafe fn tile_store<L: Lanes, const P: usize, const V: usize>(
+    l: L,
+    mut acc: [[L::V; V]; P],
+    functions: &[Pointwise],
+    base: *mut f32,
+    to: [usize; P],
+    columns: usize,
+) {
+    for f in functions {
+        for row in &mut acc {
+            for v in row {
+                *v = f.apply(l, *v);
+            }
+        }
+    }
+    for (row, to) in acc.iter().zip(to) {
+        for (v, &value) in row.iter().enumerate() {
+            // SAFETY: columns v N .. of the pixel, as many as there are.
+            unsafe {
+                let target = base.add(to + v * L::N);
+                let left = columns.saturating_sub(v * L::N);
+                if left >= L::N {
+                    l.store(target, value);
+                } else if left > 0 {
+                    let mut part = [0.0f32; 16];
+                    l.store(part.as_mut_ptr(), value);
+                    core::ptr::copy_nonoverlapping(part.as_ptr(), target, left);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Steps without a sum: copies between layouts, element by element functions, gates, upsampling.
+
+use super::Simd;
+use super::elementary::{Pointwise, sigmoid};
+use super::lanes::{Kernel, Lanes};
+use super::view::View;
+
+/// Copies `from` in `source` to `to` in `target`, whatever the strides.
+pub(crate) fn copy(source: &[f32], from: View, target: &mut [f32], to: View) {
+    assert!(from.same_extents(&to) && from.end() <= source.len() && to.end() <= target.len());
+    // SAFETY: both views end within their slices.
+    unsafe { copy_raw(source.as_ptr(), from, target.as_mut_ptr(), to) }
+}
+
+/// Copies within the arena; the views do not overlap.
+pub(crate) fn copy_within(arena: &mut [f32], from: View, to: View) {
+    assert!(from.same_extents(&to) && from.end() <= arena.len() && to.end() <= arena.len());
+    let base = arena.as_mut_ptr();
+    // SAFETY: both views end within the arena.
+    unsafe { copy_raw(base, from, base, to) }
+}
+
+/// # Safety
+/// All elements of `from` can be read from `source`, all of `to` written to `target`.
+unsafe fn copy_raw(source: *const f32, from: View, target: *mut f32, to: View) {
+    for y in 0..from.height {
+        // SAFETY: offsets of elements of the views.
+        let (s, t) = unsafe {
+            (
+                source.add(from.offset + y * from.row),
+                target.add(to.offset + y * to.row),
+            )
+        };
+        if from.dense_rows() && to.dense_rows() {
+            // SAFETY: a row of each view; `copy` allows overlap.
+            unsafe { core::ptr::copy(s, t, from.width * from.channels) };
+            continue;
+        }
+        for c in 0..from.channels {
+            for x in 0..from.width {
+                // SAFETY: an element of each view.
+                unsafe {
+                    *t.add(c * to.channel + x * to.pixel) =
+                        *s.add(c * from.channel + x * from.pixel);
+                }
+            }
+        }
+    }
+}
+
+/// Fills channel c of `to` with `values[c]`.
+pub(crate) fn broadcast(values: &[f32], arena: &mut [f32], to: View) {
+    for y in 0..to.height {
+        for x in 0..to.width {
+            for (c, &v) in values.iter().enumerate().take(to.channels) {
+                arena[to.offset + c * to.channel + y * to.row + x * to.pixel] = v;
+            }
+        }
+    }
+}
+
+/// Every pixel of `from` repeated `factor` times in both directions.
+pub(crate) fn upsample(arena: &mut [f32], from: View, factor: usize, to: View) {
+    assert!(from.channel == 1 && to.channel == 1);
+    for y in 0..to.height {
+        for x in 0..to.width {
+            let source = from.offset + (y / factor) * from.row + (x / factor) * from.pixel;
+            arena.copy_within(
+                source..source + from.channels,
+                to.offset + y * to.row + x * to.pixel,
+            );
+        }
+    }
+}
+
+/// Sets the frame of `outer` around `inner` to zero, where both are views of the same map, channels-last
+/// or in planes.
+pub(crate) fn clear_frame(arena: &mut [f32], inner: View, outer: View) {
+    let planes = if outer.channel == 1 {
+        1
+    } else {
+        outer.channels
+    };
+    let shift = inner.offset - outer.offset;
+    let (top, left) = (shift / outer.row, shift % outer.row);
+    for plane in 0..planes {
+        for y in 0..outer.height {
+            let start = outer.offset + plane * outer.channel + y * outer.row;
+            let line = &mut arena[start..start + outer.width * outer.pixel];
+            if y < top || y >= top + inner.height {
+                line.fill(0.0);
+            } else {
+                line[..left].fill(0.0);
+                line[left + inner.width * inner.pixel..].fill(0.0);
+            }
+        }
+    }
+}
+
+/// to = functions(from), in order.
+pub(crate) fn map(simd: Simd, arena: &mut [f32], from: View, functions: &[Pointwise], to: View) {
+    simd.dispatch(Rows::new(
+        arena,
+        [from, from],
+        to,
+        Operation::Map(functions),
+    ));
+}
+
+/// to = a + b
+pub(crate) fn add(simd: Simd, arena: &mut [f32], a: View, b: View, to: View) {
+    simd.dispatch(Rows::new(arena, [a, b], to, Operation::Add));
+}
+
+/// to = a * sigmoid(b), where a and b are the halves of the channels.
+pub(crate) fn gate(simd: Simd, arena: &mut [f32], from: View, to: View) {
+    let half = from.channels / 2;
+    let (a, b) = (from.slice(0..half), from.slice(half..from.channels));
+    simd.dispatch(Rows::new(arena, [a, b], to, Operation::Gate));
+}
+
+#[derive(Clone, Copy)]
+enum Operation<'a> {
+    Map(&'a [Pointwise]),
+    Add,
+    Gate,
+}
+
+impl Operation<'_> {
+    #[inline(always)]
+    fn apply<L: Lanes>(self, l: L, a: L::V, b: L::V) -> L::V {
+        match self {
+            Operation::Map(functions) => functions.iter().fold(a, |v, f| f.apply(l, v)),
+            Operation::Add => l.add(a, b),
+            Operation::Gate => l.mul(a, sigmoid(l, b)),
+        }
+    }
+}
+
+/// An operation on channels-last views of equal extents, whose elements lie within the arena.
+struct Rows<'a> {
+    arena: &'a mut [f32],
+    from: [View; 2],
+    to: View,
+    operation: Operation<'a>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(arena: &'a mut [f32], from: [View; 2], to: View, operation: Operation<'a>) -> Self {
+        for v in from.iter().chain([&to]) {
+            assert!(v.same_extents(&to) && v.channel == 1 && v.end() <= arena.len());
+        }
+        Rows {
+            arena,
+            from,
+            to,
+            operation,
+        }
+    }
+}
+
+impl Kernel for Rows<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let Rows {
+            arena,
+            from: [a, b],
+            to,
+            operation,
+        } = self;
+        let base = arena.as_mut_ptr();
+        // Whole rows at a time where none of the views has gaps, else single pixels.
+        let dense = [a, b, to].iter().all(View::dense_rows);
+        let (count, len) = if dense {
+            (1, to.width * to.channels)
+        } else {
+            (to.width, to.channels)
+        };
+        for y in 0..to.height {
+            for x in 0..count {
+                let at = |v: View| v.offset + y * v.row + x * v.pixel;
+                let (pa, pb, pt) = (at(a), at(b), at(to));
+                let mut i = 0;
+                while i + L::N <= len {
+                    // SAFETY: elements i .. i + N of a run of each view, checked in `new`.
+                    unsafe {
+                        let (va, vb) = (l.load(base.add(pa + i)), l.load(base.add(pb + i)));
+                        l.store(base.add(pt + i), operation.apply(l, va, vb));
+                    }
+                    i += L::N;
+                }
+                if i < len {
+                    // At most 16 lanes in any implementation.
+                    let (mut ta, mut tb) = ([0.0f32; 16], [0.0f32; 16]);
+                    // SAFETY: the rest of the run, shorter than N; the temporaries hold N.
+                    unsafe {
+                        core::ptr::copy_nonoverlapping(base.add(pa + i), ta.as_mut_ptr(), len - i);
+                        core::ptr::copy_nonoverlapping(base.add(pb + i), tb.as_mut_ptr(), len - i);
+                        let v = operation.apply(l, l.load(ta.as_ptr()), l.load(tb.as_ptr()));
+                        l.store(ta.as_mut_ptr(), v);
+                        core::ptr::copy_nonoverlapping(ta.as_ptr(), base.add(pt + i), len - i);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Where each buffer of a plan lies.
+
+use super::Step;
+use alloc::vec::Vec;
+
+/// Buffers start at multiples of this many numbers, one cache line.
+const ALIGNMENT: usize = 16;
+
+/// Gives each buffer the lowest place that is free during its life, moves the views there and returns
+/// the length of the arena.
+pub(super) fn lay_out(steps: &mut [Step], buffers: &[usize]) -> usize {
+    let mut life: Vec<Option<(usize, usize)>> = alloc::vec![None; buffers.len()];
+    for (i, step) in steps.iter().enumerate() {
+        for place in [step.a, step.b, step.to] {
+            let (first, _) = life[place.buffer].unwrap_or((i, i));
+            life[place.buffer] = Some((first, i));
+        }
+    }
+    let mut placed: Vec<(usize, usize, (usize, usize))> = Vec::new();
+    let mut starts = Vec::with_capacity(buffers.len());
+    for (&len, life) in buffers.iter().zip(&life) {
+        let (first, last) = life.unwrap_or((0, 0));
+        let mut busy: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|(_, _, other)| other.0 <= last && first <= other.1)
+            .map(|&(start, end, _)| (start, end))
+            .collect();
+        busy.sort_unstable();
+        let mut start = 0;
+        for (from, to) in busy {
+            if start + len <= from {
+                break;
+            }
+            start = start.max(to.next_multiple_of(ALIGNMENT));
+        }
+        starts.push(start);
+        placed.push((start, start + len, (first, last)));
+    }
+    for step in steps {
+        for place in [&mut step.a, &mut step.b, &mut step.to] {
+            place.view.offset += starts[place.buffer];
+        }
+    }
+    placed.iter().map(|&(_, end, _)| end).max().unwrap_or(0)
+}

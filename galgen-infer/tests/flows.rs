@@ -1,0 +1,179 @@
+//! Laws of flows: generating undoes normalising, and the log-determinant is that of the numeric
+//! Jacobian.
+
+mod common;
+
+use common::{random_weights, rng};
+use galgen_core::math::act::Act;
+use galgen_core::math::spline::SplineSpec;
+use galgen_core::spec::{ElementMap, Flow, Layer, Net, Shape, Transform};
+use galgen_infer::flow::FlowPlan;
+use galgen_infer::kernels::Simd;
+use galgen_infer::weights::Weights;
+
+const DIM: usize = 5;
+const CONTEXT: usize = 2;
+
+fn coupling(keep: usize, map: ElementMap) -> Transform {
+    let layers = vec![
+        Layer::AppendContext,
+        Layer::linear(24),
+        Layer::Activation(Act::Silu),
+        Layer::residual(vec![Layer::linear(24), Layer::Activation(Act::Tanh)]),
+        Layer::linear((DIM - keep) * map.parameters()),
+    ];
+    Transform::Coupling {
+        keep,
+        net: Net {
+            input: Shape::Vector(keep),
+            context: CONTEXT,
+            layers,
+        },
+        map,
+    }
+}
+
+fn flow() -> Flow {
+    let spline = ElementMap::Spline(SplineSpec {
+        bins: 8,
+        bound: 5.0,
+    });
+    let affine = ElementMap::Affine { bound: 2.0 };
+    Flow {
+        dim: DIM,
+        context: CONTEXT,
+        transforms: vec![
+            Transform::Diagonal,
+            coupling(2, spline),
+            Transform::Permutation(vec![3, 0, 4, 1, 2]),
+            coupling(3, affine),
+            Transform::Permutation(vec![4, 3, 2, 1, 0]),
+            coupling(1, spline),
+        ],
+    }
+}
+
+fn weights(flow: &Flow, seed: u64, size: f32) -> Weights {
+    random_weights(&flow.tensors("flow").expect("valid"), &mut rng(seed), size)
+}
+
+/// Calls `f` with plans whose weights have this size, their scratch, a context and points.
+fn for_points(size: f32, mut f: impl FnMut(&FlowPlan, &mut [f32], &[f32], [f64; DIM])) {
+    let flow = flow();
+    for seed in 0..5 {
+        let plan =
+            FlowPlan::new(&flow, "flow", &weights(&flow, seed, size), Simd::detect()).unwrap();
+        let mut scratch = vec![f32::NAN; plan.scratch_len()];
+        let mut rng = rng(100 + seed);
+        for _ in 0..20 {
+            let context = [rng.normal() as f32, rng.normal() as f32];
+            let point = std::array::from_fn(|_| 1.5 * rng.normal());
+            f(&plan, &mut scratch, &context, point);
+        }
+    }
+}
+
+/// The nets see the kept elements rounded to f32, and an element that is an ulp (2e-16) off can round to
+/// its f32 neighbour (6e-8), so the round trip is exact to f32 at worst.
+#[test]
+fn generating_undoes_normalising() {
+    for_points(1.0, |plan, scratch, context, x| {
+        let mut y = x;
+        let there = plan.normalise(&mut y, context, scratch);
+        let back = plan.generate(&mut y, context, scratch);
+        for (a, b) in x.iter().zip(y) {
+            assert!((a - b).abs() < 1e-6, "{x:?} came back as {y:?}");
+        }
+        assert!((there + back).abs() < 1e-5, "{there} and {back}");
+    });
+}
+
+/// Nets in f32 make the map a staircase of steps of about 1e-7; differences over 2e-2 see through them to
+/// 1e-5, and their own error is of the order of the square of the step times a third derivative.
+#[test]
+fn the_log_determinant_is_that_of_the_numeric_jacobian() {
+    let mut errors = Vec::new();
+    for_points(0.2, |plan, scratch, context, x| {
+        let mut z = x;
+        let log_det = plan.normalise(&mut z, context, scratch);
+        let h = 1e-3;
+        let mut jacobian = [[0.0; DIM]; DIM];
+        for j in 0..DIM {
+            let (mut up, mut down) = (x, x);
+            up[j] += h;
+            down[j] -= h;
+            plan.normalise(&mut up, context, scratch);
+            plan.normalise(&mut down, context, scratch);
+            for i in 0..DIM {
+                jacobian[i][j] = (up[i] - down[i]) / (2.0 * h);
+            }
+        }
+        errors.push((log_abs_det(jacobian) - log_det).abs());
+    });
+    errors.sort_by(f64::total_cmp);
+    // A difference across the knot of a spline, where the second derivative jumps, is less exact.
+    let (median, worst) = (errors[errors.len() / 2], errors[errors.len() - 1]);
+    assert!(
+        median < 1e-3 && worst < 3e-2,
+        "median {median}, worst {worst}"
+    );
+}
+
+/// Gaussian elimination with partial pivoting.
+fn log_abs_det(mut a: [[f64; DIM]; DIM]) -> f64 {
+    let mut log_det = 0.0;
+    for c in 0..DIM {
+        let pivot = (c..DIM)
+            .max_by(|&i, &j| a[i][c].abs().total_cmp(&a[j][c].abs()))
+            .unwrap();
+        a.swap(c, pivot);
+        log_det += a[c][c].abs().ln();
+        for r in c + 1..DIM {
+            let factor = a[r][c] / a[c][c];
+            for k in c..DIM {
+                a[r][k] -= factor * a[c][k];
+            }
+        }
+    }
+    log_det
+}
+
+#[test]
+fn a_permutation_moves_what_it_says() {
+    for order in [
+        vec![0u32, 1, 2],
+        vec![1, 2, 0],
+        vec![2, 0, 1],
+        vec![2, 1, 0],
+        vec![1, 0, 2],
+    ] {
+        let transforms = vec![Transform::Permutation(order.clone())];
+        let flow = Flow {
+            dim: 3,
+            context: 0,
+            transforms,
+        };
+        let plan = FlowPlan::new(&flow, "flow", &Weights::from_values([]), Simd::Scalar).unwrap();
+        let mut x = [10.0, 11.0, 12.0];
+        assert_eq!(plan.normalise(&mut x, &[], &mut []), 0.0);
+        let want: Vec<f64> = order.iter().map(|&from| 10.0 + f64::from(from)).collect();
+        assert_eq!(x.to_vec(), want);
+        plan.generate(&mut x, &[], &mut []);
+        assert_eq!(x, [10.0, 11.0, 12.0]);
+    }
+}
+
+#[test]
+fn levels_agree_to_the_bit() {
+    let flow = flow();
+    let weights = weights(&flow, 3, 1.0);
+    let draw = |simd| {
+        let plan = FlowPlan::new(&flow, "flow", &weights, simd).unwrap();
+        let mut z = [0.3, -1.0, 0.2, 2.0, -0.1];
+        let log_det = plan.generate(&mut z, &[0.1, -0.4], &mut vec![0.0; plan.scratch_len()]);
+        (z.map(f64::to_bits), log_det.to_bits())
+    };
+    for simd in Simd::available() {
+        assert_eq!(draw(simd), draw(Simd::Scalar), "{}", simd.name());
+    }
+}

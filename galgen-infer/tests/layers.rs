@@ -1,0 +1,469 @@
+//! Every layer against plain loops in f64, on odd shapes, and the same bits on every SIMD level.
+
+mod common;
+
+use common::{normals, random_weights, reference, rng, run};
+use galgen_core::math::act::Act;
+use galgen_core::rng::Philox;
+use galgen_core::spec::{CausalMask, Degrees, Layer, Net, Padding, Shape};
+use galgen_infer::kernels::Simd;
+
+/// Largest difference from the f64 reference, relative to the largest output: f32 rounding of a sum
+/// of up to a few thousand terms of order one through a few layers.
+const TOLERANCE: f64 = 3e-6;
+
+/// Checks one net with random weights and input on every level.
+fn check(net: &Net, seed: u64) {
+    let mut rng = rng(seed);
+    let weights = random_weights(&net.tensors("net").expect("valid"), &mut rng, 1.0);
+    let input = normals(&mut rng, net.input.len());
+    let context = normals(&mut rng, net.context);
+    let want = reference(net, &weights, &input, &context);
+    let scalar = run(net, &weights, Simd::Scalar, &input, &context);
+    let scale = want.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+    for (i, (got, want)) in scalar.iter().zip(&want).enumerate() {
+        let error = (f64::from(*got) - want).abs() / scale;
+        assert!(
+            error <= TOLERANCE,
+            "element {i}: {got}, expected {want}\n{net:?}"
+        );
+    }
+    for simd in Simd::available() {
+        let other = run(net, &weights, simd, &input, &context);
+        let same = scalar
+            .iter()
+            .zip(&other)
+            .all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(same, "{} differs from scalar\n{net:?}", simd.name());
+    }
+}
+
+fn net(input: Shape, context: usize, layers: Vec<Layer>) -> Net {
+    Net {
+        input,
+        context,
+        layers,
+    }
+}
+
+fn pick(rng: &mut Philox, from: &[usize]) -> usize {
+    from[rng.below(from.len() as u32) as usize]
+}
+
+fn map(rng: &mut Philox) -> Shape {
+    let channels = pick(rng, &[1, 2, 3, 5, 8, 17, 34]);
+    let side = |rng: &mut Philox| 1 + rng.below(13) as usize;
+    Shape::Map {
+        channels,
+        height: side(rng),
+        width: side(rng),
+    }
+}
+
+#[test]
+fn linear() {
+    for (i, (n, m)) in [
+        (1, 1),
+        (3, 5),
+        (17, 8),
+        (33, 64),
+        (64, 65),
+        (7, 300),
+        (300, 7),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        check(&net(Shape::Vector(n), 0, vec![Layer::linear(m)]), i as u64);
+    }
+}
+
+#[test]
+fn linear_with_degrees() {
+    let degrees = Degrees {
+        input: vec![1, 2, 3, 4, 5],
+        output: vec![0, 1, 2, 3, 4, 5, 2, 0, 3],
+    };
+    let layer = Layer::Linear {
+        outputs: 9,
+        degrees: Some(degrees),
+    };
+    check(&net(Shape::Vector(5), 0, vec![layer]), 1);
+}
+
+#[test]
+fn convolutions_of_all_kinds() {
+    let mut r = rng(11);
+    let mut tried = 0;
+    while tried < 300 {
+        let kernel = [1 + r.below(4) as usize, 1 + r.below(4) as usize];
+        let pad = |r: &mut Philox, k: usize| r.below(k as u32) as usize;
+        let padding = Padding {
+            top: pad(&mut r, kernel[0]),
+            bottom: pad(&mut r, kernel[0]),
+            left: pad(&mut r, kernel[1]),
+            right: pad(&mut r, kernel[1]),
+        };
+        let mask = [None, Some(CausalMask::A), Some(CausalMask::B)][r.below(3) as usize];
+        let outputs = pick(&mut r, &[1, 2, 3, 5, 8, 16, 17, 24, 33]);
+        let stride = 1 + r.below(3) as usize;
+        let layer = Layer::Conv2d {
+            outputs,
+            kernel,
+            stride,
+            padding,
+            mask,
+        };
+        let net = net(map(&mut r), 0, vec![layer]);
+        if net.output().is_ok() {
+            check(&net, tried);
+            tried += 1;
+        }
+    }
+}
+
+#[test]
+fn convolutions_with_few_outputs_on_wide_maps() {
+    for (i, width) in [7, 8, 9, 16, 31, 33, 64, 65, 129].into_iter().enumerate() {
+        for outputs in [1, 3, 4] {
+            let input = Shape::Map {
+                channels: 5,
+                height: 3,
+                width,
+            };
+            let layers = vec![Layer::conv(outputs, 3, 1), Layer::Activation(Act::Softplus)];
+            check(&net(input, 0, layers), i as u64);
+        }
+    }
+}
+
+#[test]
+fn upsampling() {
+    let mut r = rng(12);
+    for seed in 0..40 {
+        let factor = 2 + r.below(2) as usize;
+        let outputs = pick(&mut r, &[1, 4, 16, 19]);
+        let kernel = pick(&mut r, &[1, 3, 3, 3]);
+        check(
+            &net(
+                map(&mut r),
+                0,
+                vec![
+                    Layer::Scale(0.7),
+                    Layer::UpsampleNearest { factor },
+                    Layer::Activation(Act::Tanh),
+                    Layer::conv(outputs, kernel, 1),
+                    Layer::Activation(Act::Silu),
+                ],
+            ),
+            seed,
+        );
+    }
+    check(
+        &net(
+            Shape::square(3, 4),
+            0,
+            vec![Layer::UpsampleNearest { factor: 3 }],
+        ),
+        1,
+    );
+}
+
+/// The folded convolution against the same two layers kept apart by an identity between them.
+#[test]
+fn folded_upsampling_equals_the_unfolded() {
+    let up = Layer::UpsampleNearest { factor: 2 };
+    let conv = Layer::conv(16, 3, 1);
+    let input = Shape::Map {
+        channels: 7,
+        height: 5,
+        width: 6,
+    };
+    let folded = net(input, 0, vec![up.clone(), conv.clone()]);
+    let apart = net(input, 0, vec![Layer::Concat(vec![vec![up]]), conv]);
+    let mut rng = rng(5);
+    let weights = random_weights(&folded.tensors("net").unwrap(), &mut rng, 1.0);
+    let x = normals(&mut rng, input.len());
+    let a = run(&folded, &weights, Simd::detect(), &x, &[]);
+    let b = run(&apart, &weights, Simd::detect(), &x, &[]);
+    // Rounding of the summed weights and of sums of 63 terms of order one.
+    let worst = a
+        .iter()
+        .zip(&b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(worst < 2e-6 && worst > 0.0, "{worst}");
+}
+
+#[test]
+fn activations() {
+    let acts = [
+        Act::Relu,
+        Act::LeakyRelu { slope: 0.2 },
+        Act::Elu,
+        Act::Silu,
+        Act::Tanh,
+        Act::Sigmoid,
+        Act::Softplus,
+        Act::Asinh,
+    ];
+    for act in acts {
+        let layers = vec![Layer::Activation(act), Layer::Scale(2.0)];
+        check(
+            &net(
+                Shape::Map {
+                    channels: 5,
+                    height: 3,
+                    width: 7,
+                },
+                0,
+                layers.clone(),
+            ),
+            1,
+        );
+        check(&net(Shape::Vector(19), 0, layers), 2);
+    }
+}
+
+#[test]
+fn group_norm() {
+    for (c, groups) in [(1, 1), (6, 1), (6, 3), (6, 6), (34, 2), (17, 17)] {
+        let norm = Layer::GroupNorm {
+            groups,
+            epsilon: 1e-5,
+        };
+        check(
+            &net(
+                Shape::Map {
+                    channels: c,
+                    height: 3,
+                    width: 5,
+                },
+                0,
+                vec![norm.clone()],
+            ),
+            3,
+        );
+        let then = vec![
+            norm.clone(),
+            Layer::Activation(Act::Silu),
+            Layer::conv(5, 3, 1),
+        ];
+        check(
+            &net(
+                Shape::Map {
+                    channels: c,
+                    height: 3,
+                    width: 5,
+                },
+                0,
+                then,
+            ),
+            4,
+        );
+        if groups < c {
+            check(&net(Shape::Vector(c), 0, vec![norm]), 5);
+        }
+    }
+}
+
+#[test]
+fn gates_slices_context_and_shapes() {
+    let input = Shape::Map {
+        channels: 6,
+        height: 4,
+        width: 5,
+    };
+    let to_map = Layer::Reshape(Shape::Map {
+        channels: 10,
+        height: 3,
+        width: 4,
+    });
+    let slice = |start, len| Layer::Slice { start, len };
+    let cases = [
+        vec![Layer::Gate],
+        vec![slice(1, 3)],
+        vec![slice(1, 3), Layer::conv(8, 3, 1)],
+        vec![slice(2, 4), Layer::Gate, Layer::conv(1, 3, 2)],
+        vec![Layer::AppendContext, Layer::conv(9, 3, 1)],
+        vec![
+            Layer::Reshape(Shape::Vector(120)),
+            Layer::AppendContext,
+            Layer::linear(5),
+        ],
+        vec![to_map.clone(), Layer::conv(3, 3, 1)],
+        vec![Layer::Reshape(Shape::Vector(120)), to_map],
+        vec![
+            Layer::conv(4, 3, 2),
+            Layer::Reshape(Shape::Vector(24)),
+            Layer::linear(60),
+            Layer::Activation(Act::Elu),
+            Layer::Reshape(Shape::Map {
+                channels: 5,
+                height: 4,
+                width: 3,
+            }),
+            Layer::conv(2, 3, 1),
+        ],
+        vec![],
+    ];
+    for (i, layers) in cases.into_iter().enumerate() {
+        check(&net(input, 3, layers), i as u64);
+    }
+    check(
+        &net(
+            Shape::Vector(8),
+            2,
+            vec![Layer::AppendContext, Layer::Gate, slice(1, 3)],
+        ),
+        9,
+    );
+}
+
+#[test]
+fn sums_and_concatenations() {
+    let input = Shape::Map {
+        channels: 6,
+        height: 5,
+        width: 9,
+    };
+    let act = || Layer::Activation(Act::Relu);
+    let cases = [
+        vec![Layer::residual(vec![
+            act(),
+            Layer::conv(6, 3, 1),
+            act(),
+            Layer::conv(6, 3, 1),
+        ])],
+        vec![Layer::Sum(vec![vec![], vec![]])],
+        vec![
+            Layer::Sum(vec![vec![act()], vec![], vec![Layer::Scale(3.0)]]),
+            Layer::conv(3, 3, 1),
+        ],
+        vec![
+            Layer::Concat(vec![
+                vec![Layer::conv(5, 3, 1)],
+                vec![],
+                vec![Layer::AppendContext],
+            ]),
+            act(),
+        ],
+        vec![
+            // U-Net: down, up, skip.
+            Layer::conv(6, 3, 1),
+            Layer::Reshape(Shape::Map {
+                channels: 6,
+                height: 9,
+                width: 5,
+            }),
+            Layer::Slice { start: 0, len: 4 },
+            Layer::Reshape(Shape::Map {
+                channels: 1,
+                height: 12,
+                width: 15,
+            }),
+            Layer::Concat(vec![vec![], vec![Layer::conv(8, 3, 1), act(), Layer::Gate]]),
+            Layer::residual(vec![
+                Layer::GroupNorm {
+                    groups: 5,
+                    epsilon: 1e-6,
+                },
+                Layer::conv(5, 1, 1),
+            ]),
+        ],
+        vec![Layer::Concat(vec![
+            vec![
+                Layer::Slice { start: 0, len: 2 },
+                Layer::residual(vec![Layer::conv(2, 3, 1)]),
+            ],
+            vec![Layer::Slice { start: 2, len: 4 }, act()],
+        ])],
+    ];
+    for (i, layers) in cases.into_iter().enumerate() {
+        check(&net(input, 2, layers), i as u64);
+    }
+}
+
+/// A decoder and an encoder of the kind that models use.
+#[test]
+fn whole_networks() {
+    let mut decoder = vec![
+        Layer::AppendContext,
+        Layer::linear(4 * 4 * 48),
+        Layer::Reshape(Shape::square(48, 4)),
+        Layer::Activation(Act::Silu),
+    ];
+    for outputs in [40, 24, 16] {
+        decoder.extend([
+            Layer::UpsampleNearest { factor: 2 },
+            Layer::conv(outputs, 3, 1),
+            Layer::Activation(Act::Silu),
+        ]);
+    }
+    decoder.extend([Layer::conv(1, 3, 1), Layer::Activation(Act::Softplus)]);
+    check(&net(Shape::Vector(16), 2, decoder), 1);
+
+    let mut encoder = vec![Layer::Activation(Act::Asinh), Layer::AppendContext];
+    for outputs in [16, 24, 32] {
+        encoder.extend([
+            Layer::conv(outputs, 3, 2),
+            Layer::GroupNorm {
+                groups: 4,
+                epsilon: 1e-5,
+            },
+            Layer::Activation(Act::Silu),
+        ]);
+    }
+    encoder.extend([Layer::Reshape(Shape::Vector(32 * 16)), Layer::linear(32)]);
+    check(&net(Shape::square(1, 32), 2, encoder), 2);
+}
+
+/// Networks put together at random.
+#[test]
+fn random_networks() {
+    let mut r = rng(99);
+    for seed in 0..150 {
+        let input = map(&mut r);
+        let mut shape = input;
+        let mut layers = Vec::new();
+        for _ in 0..6 {
+            let layer = random_layer(&mut r, 2);
+            if let Ok(next) = layer.output(shape, 2, "") {
+                if next.len() <= 20_000 {
+                    shape = next;
+                    layers.push(layer);
+                }
+            }
+        }
+        check(&net(input, 2, layers), seed);
+    }
+}
+
+fn random_layer(r: &mut Philox, depth: u32) -> Layer {
+    let branch = |r: &mut Philox| -> Vec<Layer> {
+        (0..r.below(3))
+            .map(|_| random_layer(r, depth.saturating_sub(1)))
+            .collect()
+    };
+    match r.below(if depth > 0 { 11 } else { 9 }) {
+        0..=2 => {
+            let outputs = pick(r, &[1, 4, 6, 17]);
+            let kernel = pick(r, &[1, 3, 3, 5]);
+            Layer::conv(outputs, kernel, pick(r, &[1, 1, 2]))
+        }
+        3 => Layer::UpsampleNearest { factor: 2 },
+        4 => Layer::Activation([Act::Silu, Act::Elu, Act::Tanh][r.below(3) as usize]),
+        5 => Layer::GroupNorm {
+            groups: pick(r, &[1, 2, 3]),
+            epsilon: 1e-2,
+        },
+        6 => Layer::Gate,
+        7 => Layer::AppendContext,
+        8 => Layer::Slice {
+            start: pick(r, &[0, 1]),
+            len: pick(r, &[1, 2, 5]),
+        },
+        9 => Layer::Sum(vec![branch(r), branch(r)]),
+        _ => Layer::Concat(vec![branch(r), branch(r)]),
+    }
+}

@@ -1,0 +1,130 @@
+//! The state of an unfinished training on disk: continuing from it gives the same weights as never
+//! having stopped.
+
+use crate::optim::Adam;
+use crate::params::Parameters;
+use crate::tensors;
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+const METADATA_KEY: &str = "galgen_checkpoint";
+
+/// Which part of the model is learning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Encoder and decoder.
+    Vae,
+    /// The latent flow, on the finished encoder.
+    Flow,
+    /// Nothing more to do.
+    Done,
+}
+
+/// One line of the training's history.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Phase of the step.
+    pub phase: Phase,
+    /// Steps made in that phase.
+    pub step: u64,
+    /// Mean training loss since the record before, in nats a stamp.
+    pub training: f64,
+    /// Validation loss with the averaged weights: -ELBO or -ln p(z), in nats a stamp.
+    pub validation: f64,
+    /// KL part of the validation loss (VAE only).
+    pub divergence: f64,
+}
+
+/// Everything that changes while training.
+pub struct State {
+    /// Phase of the next step.
+    pub phase: Phase,
+    /// Steps made in this phase.
+    pub step: u64,
+    /// Trained weights.
+    pub parameters: Parameters,
+    /// Moving average of the weights.
+    pub average: Parameters,
+    /// The averaged weights of the best validation of the flow.
+    pub best: Parameters,
+    /// Validation loss of `best`.
+    pub best_loss: f64,
+    /// Optimiser of the phase.
+    pub adam: Adam,
+    /// Validations so far.
+    pub history: Vec<Record>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    recipe: String,
+    phase: Phase,
+    step: u64,
+    adam_step: u64,
+    best_loss: Option<f64>,
+    history: Vec<Record>,
+}
+
+/// Writes `state` to `path` in place of what was there, never a part of it. `recipe` is the text
+/// that the state belongs to.
+pub fn save(path: &Path, recipe: &str, state: &State) -> Result<(), String> {
+    let (adam_step, moments) = state.adam.state();
+    let mut all = BTreeMap::new();
+    for (prefix, parameters) in
+        [("parameters", &state.parameters), ("average", &state.average), ("best", &state.best)]
+    {
+        for (name, var) in parameters.iter(&[""]) {
+            all.insert(format!("{prefix}/{name}"), var.as_tensor().clone());
+        }
+    }
+    all.extend(moments.into_iter().map(|(name, tensor)| (format!("adam/{name}"), tensor)));
+    let header = Header {
+        recipe: recipe.to_string(),
+        phase: state.phase,
+        step: state.step,
+        adam_step,
+        best_loss: state.best_loss.is_finite().then_some(state.best_loss),
+        history: state.history.clone(),
+    };
+    let header = serde_json::to_string(&header).map_err(|e| e.to_string())?;
+    let metadata = HashMap::from([(METADATA_KEY.to_string(), header)]);
+    let bytes = tensors::to_bytes(&all, metadata).map_err(|e| e.to_string())?;
+    galgen_io::atomic::write_atomic(path, &bytes).map_err(|e| e.to_string())
+}
+
+/// Reads the state that belongs to `recipe`.
+pub fn load(path: &Path, recipe: &str, device: &Device) -> Result<State, String> {
+    let name = path.display();
+    let bytes = std::fs::read(path).map_err(|e| format!("checkpoint {name}: {e}"))?;
+    let broken = |e: &dyn std::fmt::Display| format!("checkpoint {name} cannot be used: {e}");
+    let (all, metadata) = tensors::from_bytes(&bytes).map_err(|e| broken(&e))?;
+    let header = metadata.get(METADATA_KEY).ok_or_else(|| broken(&"it is another kind of file"))?;
+    let header: Header = serde_json::from_str(header).map_err(|e| broken(&e))?;
+    if header.recipe != recipe {
+        return Err(format!(
+            "checkpoint {name} belongs to another recipe: choose another --out, or restore the recipe"
+        ));
+    }
+    let part = |prefix: &str| -> candle_core::Result<Vec<(String, Tensor)>> {
+        let inside = all.iter().filter_map(|(key, tensor)| {
+            Some((key.strip_prefix(prefix)?.strip_prefix('/')?.to_string(), tensor))
+        });
+        inside.map(|(key, tensor)| Ok((key, tensor.to_device(device)?))).collect()
+    };
+    let restore = || -> candle_core::Result<State> {
+        Ok(State {
+            phase: header.phase,
+            step: header.step,
+            parameters: Parameters::from_tensors(part("parameters")?)?,
+            average: Parameters::from_tensors(part("average")?)?,
+            best: Parameters::from_tensors(part("best")?)?,
+            best_loss: header.best_loss.unwrap_or(f64::INFINITY),
+            adam: Adam::from_state(header.adam_step, part("adam")?)?,
+            history: header.history.clone(),
+        })
+    };
+    restore().map_err(|e| broken(&e))
+}

@@ -1,0 +1,477 @@
+//! One picture measured and brought to the galaxy frame, or rejected with a reason.
+
+use super::neighbours::{Isolated, isolate};
+use super::plane::{Plane, Sky, sky};
+use super::profile::radius;
+use super::reason::Reason;
+use super::resample::{Canvas, sky_noise, stamp};
+use galgen_core::measure;
+use galgen_core::stamp::window;
+
+/// One band of a picture, display stretch undone, in a square frame.
+pub struct Picture {
+    /// Square; NaN outside the original picture.
+    pub plane: Plane,
+    /// Inside the original picture, and finite.
+    pub observed: Vec<bool>,
+    /// At the display's full scale.
+    pub saturated: Vec<bool>,
+}
+
+/// What a training stamp must be like.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Side of the stamp in pixels.
+    pub side: usize,
+    /// Semi-major half-light radius in the stamp, in pixels.
+    pub hlr_px: f64,
+    /// Full width at half maximum of the point-spread function in source pixels; 0 if unknown.
+    pub psf_fwhm: f64,
+    /// Smallest half-light radius in source pixels.
+    pub min_hlr: f64,
+    /// Lowest signal to noise in the half-light ellipse.
+    pub min_snr: f64,
+    /// Most light of the stamp that may come from beyond the picture.
+    pub max_missing_light: f64,
+    /// Most pixels of the stamp's circle that may lie beyond the picture.
+    pub max_missing_area: f64,
+    /// Most light of neighbours within two half-light radii, as a fraction of the galaxy's.
+    pub max_neighbours: f64,
+    /// Most saturated pixels as a fraction of the half-light ellipse.
+    pub max_saturated: f64,
+}
+
+/// A measured training stamp.
+#[derive(Clone, Debug)]
+pub struct Galaxy {
+    /// `side * side` values of sum 1, windowed.
+    pub stamp: Vec<f32>,
+    /// 1 where the light was observed, 0 where it was filled in.
+    pub observed: Vec<u8>,
+    /// Standard deviation of the sky in one stamp pixel where the window is 1.
+    pub sky_sigma: f32,
+    /// Axis ratio in the stamp.
+    pub axis_ratio: f32,
+    /// Concentration in the stamp.
+    pub concentration: f32,
+    /// Rotational asymmetry within two half-light radii of the stamp.
+    pub asymmetry: f32,
+    /// Semi-major half-light radius in the stamp, in pixels.
+    pub half_light_radius_px: f32,
+    /// The same in source pixels.
+    pub source_half_light_radius_px: f32,
+    /// Position angle that the galaxy had in the source, in degrees.
+    pub source_position_angle_deg: f32,
+    /// Half the flux over the noise in the half-light ellipse, stamp pixels taken as independent.
+    pub signal_to_noise: f32,
+    /// Fraction of the stamp's light that comes from beyond the picture.
+    pub missing_light: f32,
+}
+
+/// Relative error of the half-light radius and degrees of position angle at which the frame is accepted.
+const SIZE_TOLERANCE: f64 = 1e-3;
+const ANGLE_TOLERANCE: f64 = 0.1;
+/// Above this axis ratio noise decides the position angle, and it need not come to rest.
+const ROUND: f64 = 0.95;
+const FRAME_ROUNDS: usize = 16;
+/// A point source is rounder than this and smaller than this many PSF half-light radii.
+const STAR_AXIS_RATIO: f64 = 0.8;
+const STAR_SIZE: f64 = 1.25;
+/// Half-light radius of a Gaussian over its full width at half maximum; real PSFs with wings have a little more.
+const PSF_HALF_LIGHT: f64 = 0.55;
+
+/// Measures the galaxy at the centre of a picture and draws its stamp.
+pub fn prepare(picture: &Picture, limits: &Limits) -> Result<Galaxy, Reason> {
+    let background = sky(&picture.plane).ok_or(Reason::NotMeasurable)?;
+    let light = Plane {
+        pixels: picture
+            .plane
+            .pixels
+            .iter()
+            .map(|v| subtracted(*v, background.level))
+            .collect(),
+        ..picture.plane
+    };
+    let blur = (0.4 * limits.psf_fwhm).max(1.0);
+    let found = isolate(
+        &light,
+        &picture.observed,
+        &Sky {
+            level: 0.0,
+            ..background
+        },
+        blur,
+    )?;
+    let frame = frame(&light, picture, &found, limits)?;
+    if limits.psf_fwhm > 0.0 {
+        let psf = PSF_HALF_LIGHT * limits.psf_fwhm;
+        if frame.source_hlr < STAR_SIZE * psf && frame.axis_ratio > STAR_AXIS_RATIO {
+            return Err(Reason::Star);
+        }
+    }
+    if frame.source_hlr < limits.min_hlr {
+        return Err(Reason::TooSmall);
+    }
+    if found.two_peaks || found.neighbour_light > limits.max_neighbours {
+        return Err(Reason::Double);
+    }
+    let n = light.width;
+    let flat = (0..n * n).filter(|&k| {
+        picture.saturated[k]
+            && !found.masked[k]
+            && radius(&found.ellipse, (k % n) as f64, (k / n) as f64) < frame.source_hlr
+    });
+    let half_area = std::f64::consts::PI * frame.source_hlr.powi(2) * frame.axis_ratio;
+    if flat.count() as f64 > (limits.max_saturated * half_area).max(3.0) {
+        return Err(Reason::Saturated);
+    }
+    if frame.missing_light > limits.max_missing_light
+        || frame.missing_area > limits.max_missing_area
+    {
+        return Err(Reason::Truncated);
+    }
+    let scale = frame.source_hlr / limits.hlr_px;
+    let white = background.sigma / scale.max(1.0);
+    let sigma = sky_noise(&light, &found.blank, scale).unwrap_or(white) / frame.flux;
+    let half_pixels = std::f64::consts::PI * limits.hlr_px.powi(2) * frame.axis_ratio;
+    let snr = 0.5 / (sigma * half_pixels.sqrt());
+    if snr.is_nan() || snr < limits.min_snr {
+        return Err(Reason::TooFaint);
+    }
+    let side = limits.side;
+    let centre = galgen_core::stamp::centre(side);
+    let concentration = measure::concentration(&frame.stamp, side, frame.axis_ratio)
+        .ok_or(Reason::NotMeasurable)?;
+    let asymmetry = measure::asymmetry(
+        &frame.stamp,
+        side,
+        centre,
+        centre,
+        2.0 * limits.hlr_px,
+        sigma,
+    );
+    Ok(Galaxy {
+        sky_sigma: sigma as f32,
+        axis_ratio: frame.axis_ratio as f32,
+        concentration: concentration as f32,
+        asymmetry: asymmetry.ok_or(Reason::NotMeasurable)? as f32,
+        half_light_radius_px: frame.stamp_hlr as f32,
+        source_half_light_radius_px: frame.source_hlr as f32,
+        source_position_angle_deg: frame.position_angle as f32,
+        signal_to_noise: snr as f32,
+        missing_light: frame.missing_light as f32,
+        stamp: frame.stamp,
+        observed: frame.observed,
+    })
+}
+
+/// A stamp whose half-light radius and position angle are as asked.
+struct Framed {
+    stamp: Vec<f32>,
+    observed: Vec<u8>,
+    axis_ratio: f64,
+    stamp_hlr: f64,
+    source_hlr: f64,
+    position_angle: f64,
+    /// Sum of the stamp before it was normalised.
+    flux: f64,
+    missing_light: f64,
+    missing_area: f64,
+}
+
+/// Finds the scale and turn for which the stamp, as measured in itself, has the half-light radius asked
+/// for and its major axis along x: measure, correct, draw again.
+fn frame(
+    light: &Plane,
+    picture: &Picture,
+    found: &Isolated,
+    limits: &Limits,
+) -> Result<Framed, Reason> {
+    let side = limits.side;
+    let window = window(side);
+    let mut scale = found.half_light / limits.hlr_px;
+    let mut turn = 0.0;
+    let mut canvas = canvas(light, picture, found, reach(scale, side));
+    for _ in 0..FRAME_ROUNDS {
+        if 2.0 * reach(scale, side) > canvas.side as f64 {
+            if scale > 3.0 * found.half_light / limits.hlr_px {
+                return Err(Reason::NotMeasurable);
+            }
+            canvas = self::canvas(light, picture, found, 1.3 * reach(scale, side));
+        }
+        let mut drawn = stamp(&canvas, turn, scale, side);
+        drawn
+            .light
+            .iter_mut()
+            .zip(&window)
+            .for_each(|(v, w)| *v *= w);
+        let flux = measure::total(&drawn.light);
+        let shape = measure::shape(&drawn.light, side)
+            .ok_or(Reason::NotMeasurable)?
+            .ellipse;
+        let hlr = measure::half_light_radius(&drawn.light, side, shape.axis_ratio)
+            .ok_or(Reason::NotMeasurable)?;
+        let aligned = shape.position_angle.abs() < ANGLE_TOLERANCE || shape.axis_ratio > ROUND;
+        if (hlr / limits.hlr_px - 1.0).abs() < SIZE_TOLERANCE && aligned {
+            let (missing_light, missing_area) =
+                missing(&canvas, light.width, &drawn.light, turn, scale, side);
+            return Ok(Framed {
+                stamp: drawn
+                    .light
+                    .iter()
+                    .map(|v| (f64::from(*v) / flux) as f32)
+                    .collect(),
+                observed: drawn.observed.iter().map(|o| u8::from(*o)).collect(),
+                axis_ratio: shape.axis_ratio,
+                stamp_hlr: hlr,
+                source_hlr: hlr * scale,
+                position_angle: found.ellipse.position_angle + turn,
+                flux,
+                missing_light,
+                missing_area,
+            });
+        }
+        scale *= hlr / limits.hlr_px;
+        turn += if aligned { 0.0 } else { shape.position_angle };
+    }
+    Err(Reason::NotMeasurable)
+}
+
+/// Source pixels from the centre that a stamp of this scale needs, its kernel included.
+fn reach(scale: f64, side: usize) -> f64 {
+    let corner = side as f64 / std::f64::consts::SQRT_2;
+    corner * scale + 2.0 * scale.max(1.0) + 1.0
+}
+
+/// Largest canvas, in source pixels from the centre.
+const LARGEST_REACH: f64 = 2000.0;
+
+/// The galaxy's light on a canvas about its centre: as observed, filled under neighbours, and from the
+/// profile beyond the picture.
+fn canvas(light: &Plane, picture: &Picture, found: &Isolated, reach: f64) -> Canvas {
+    let n = light.width as isize;
+    let half = reach.min(LARGEST_REACH).ceil() as isize;
+    let side = (2 * half + 1) as usize;
+    let (x0, y0) = (
+        found.ellipse.x.round() as isize - half,
+        found.ellipse.y.round() as isize - half,
+    );
+    let mut out = Canvas {
+        side,
+        light: Vec::with_capacity(side * side),
+        observed: Vec::with_capacity(side * side),
+        origin: (x0 as f64, y0 as f64),
+        ellipse: measure::Ellipse {
+            x: found.ellipse.x - x0 as f64,
+            y: found.ellipse.y - y0 as f64,
+            ..found.ellipse
+        },
+    };
+    for y in y0..y0 + side as isize {
+        for x in x0..x0 + side as isize {
+            let inside = x >= 0 && y >= 0 && x < n && y < n;
+            let k = if inside { (y * n + x) as usize } else { 0 };
+            if inside && picture.observed[k] {
+                out.light.push(found.filled[k]);
+                out.observed.push(!found.masked[k]);
+            } else {
+                out.light
+                    .push(found.profile.at(radius(&found.ellipse, x as f64, y as f64)) as f32);
+                out.observed.push(false);
+            }
+        }
+    }
+    out
+}
+
+/// Fractions of a stamp's light and of its circle's area that come from beyond the picture.
+fn missing(
+    canvas: &Canvas,
+    picture_side: usize,
+    drawn: &[f32],
+    turn: f64,
+    scale: f64,
+    side: usize,
+) -> (f64, f64) {
+    let (sin, cos) = (canvas.ellipse.position_angle + turn)
+        .to_radians()
+        .sin_cos();
+    let centre = galgen_core::stamp::centre(side);
+    let n = picture_side as f64;
+    let (mut light, mut beyond_light, mut area, mut beyond_area) = (0.0, 0.0, 0.0, 0.0);
+    for (k, &value) in drawn.iter().enumerate() {
+        let (dx, dy) = ((k % side) as f64 - centre, (k / side) as f64 - centre);
+        if dx.hypot(dy) > side as f64 / 2.0 {
+            continue;
+        }
+        let x = canvas.origin.0 + canvas.ellipse.x + scale * (dx * cos - dy * sin);
+        let y = canvas.origin.1 + canvas.ellipse.y + scale * (dx * sin + dy * cos);
+        light += f64::from(value);
+        area += 1.0;
+        if !(0.0..=n - 1.0).contains(&x) || !(0.0..=n - 1.0).contains(&y) {
+            beyond_light += f64::from(value);
+            beyond_area += 1.0;
+        }
+    }
+    (beyond_light / light, beyond_area / area)
+}
+
+/// Light above the sky, none where nothing was observed.
+fn subtracted(value: f32, sky: f64) -> f32 {
+    if value.is_finite() {
+        (f64::from(value) - sky) as f32
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use galgen_core::measure::Ellipse;
+
+    const SIDE: usize = 160;
+    const SKY: f64 = 3.0;
+
+    fn limits() -> Limits {
+        Limits {
+            side: 64,
+            hlr_px: 8.0,
+            psf_fwhm: 4.0,
+            min_hlr: 5.0,
+            min_snr: 15.0,
+            max_missing_light: 0.1,
+            max_missing_area: 0.78,
+            max_neighbours: 0.25,
+            max_saturated: 0.04,
+        }
+    }
+
+    /// Exponential disks `(ellipse, scale length, peak)` on a noisy sky of standard deviation 0.1.
+    fn picture(disks: &[(Ellipse, f64, f64)]) -> Picture {
+        let mut state = 7u32;
+        let mut uniform = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state) / f64::from(u32::MAX)
+        };
+        let mut pixels = Vec::new();
+        for k in 0..SIDE * SIDE {
+            let noise = 0.1 * ((0..12).map(|_| uniform()).sum::<f64>() - 6.0);
+            let light = disks.iter().map(|(ellipse, length, peak)| {
+                peak * (-radius(ellipse, (k % SIDE) as f64, (k / SIDE) as f64) / length).exp()
+            });
+            pixels.push((SKY + noise + light.sum::<f64>()) as f32);
+        }
+        Picture {
+            plane: Plane {
+                width: SIDE,
+                height: SIDE,
+                pixels,
+            },
+            observed: vec![true; SIDE * SIDE],
+            saturated: vec![false; SIDE * SIDE],
+        }
+    }
+
+    fn disk(dx: f64, dy: f64, axis_ratio: f64, position_angle: f64) -> Ellipse {
+        let centre = galgen_core::stamp::centre(SIDE);
+        Ellipse {
+            x: centre + dx,
+            y: centre + dy,
+            axis_ratio,
+            position_angle,
+        }
+    }
+
+    #[test]
+    fn the_frame_has_the_size_and_angle_asked_for_whatever_the_picture_has() {
+        for (q, angle, length) in [(0.4, 50.0, 7.0), (0.7, -75.0, 5.0), (0.55, 10.0, 9.0)] {
+            let galaxy = prepare(
+                &picture(&[(disk(1.3, -0.6, q, angle), length, 50.0)]),
+                &limits(),
+            )
+            .expect("good");
+            let shape = measure::shape(&galaxy.stamp, 64).expect("light").ellipse;
+            assert!(
+                shape.position_angle.abs() < 0.15 && (shape.axis_ratio - q).abs() < 0.02,
+                "{shape:?}"
+            );
+            let hlr = measure::half_light_radius(&galaxy.stamp, 64, f64::from(galaxy.axis_ratio))
+                .expect("light");
+            assert!((hlr - 8.0).abs() < 0.02, "{hlr}");
+            assert!((measure::total(&galaxy.stamp) - 1.0).abs() < 1e-5);
+            // The stamp ends at four half-light radii, where an exponential still lacks two percent of its light.
+            let source = f64::from(galaxy.source_half_light_radius_px) / (1.678 * length);
+            assert!((0.94..1.02).contains(&source), "{source}");
+            let turned = (f64::from(galaxy.source_position_angle_deg) - angle)
+                .to_radians()
+                .sin();
+            assert!(turned.abs() < 0.02, "{turned}");
+            assert!(
+                (2.4..2.8).contains(&galaxy.concentration) && galaxy.asymmetry < 0.1,
+                "{}",
+                galaxy.concentration
+            );
+        }
+    }
+
+    #[test]
+    fn a_star_beside_the_galaxy_leaves_its_measures_alone() {
+        let galaxy = (disk(0.0, 0.0, 0.6, 30.0), 7.0, 50.0);
+        let alone = prepare(&picture(&[galaxy]), &limits()).expect("good");
+        let star = (disk(25.0, -18.0, 1.0, 0.0), 1.2, 60.0);
+        let beside = prepare(&picture(&[galaxy, star]), &limits()).expect("good");
+        let close = |a: f32, b: f32, tolerance: f32| assert!((a - b).abs() < tolerance, "{a} {b}");
+        close(alone.axis_ratio, beside.axis_ratio, 0.02);
+        close(alone.concentration, beside.concentration, 0.05);
+        close(
+            alone.source_half_light_radius_px / beside.source_half_light_radius_px,
+            1.0,
+            0.03,
+        );
+        assert!(beside.observed.contains(&0));
+    }
+
+    #[test]
+    fn what_is_no_good_is_rejected_for_its_reason() {
+        let reason = |picture: &Picture| {
+            prepare(picture, &limits())
+                .map(|g| g.axis_ratio)
+                .expect_err("to be rejected")
+        };
+        assert_eq!(reason(&picture(&[])), Reason::TooFaint);
+        assert_eq!(
+            reason(&picture(&[(disk(0.0, 0.0, 1.0, 0.0), 1.2, 60.0)])),
+            Reason::Star
+        );
+        assert_eq!(
+            reason(&picture(&[(disk(0.0, 0.0, 0.5, 0.0), 2.2, 60.0)])),
+            Reason::TooSmall
+        );
+        let pair = [
+            (disk(0.0, 0.0, 0.8, 0.0), 6.0, 50.0),
+            (disk(16.0, 4.0, 0.8, 0.0), 4.0, 60.0),
+        ];
+        assert_eq!(reason(&picture(&pair)), Reason::Double);
+        assert_eq!(
+            reason(&picture(&[(disk(0.0, 0.0, 0.3, 0.0), 45.0, 60.0)])),
+            Reason::Truncated
+        );
+        let mut flat = picture(&[(disk(0.0, 0.0, 0.8, 0.0), 6.0, 50.0)]);
+        for (value, saturated) in flat.plane.pixels.iter_mut().zip(&mut flat.saturated) {
+            *saturated = f64::from(*value) > SKY + 25.0;
+            *value = value.min((SKY + 25.0) as f32);
+        }
+        assert_eq!(reason(&flat), Reason::Saturated);
+        let constant = Picture {
+            plane: Plane {
+                width: 64,
+                height: 64,
+                pixels: vec![1.0; 64 * 64],
+            },
+            observed: vec![true; 64 * 64],
+            saturated: vec![false; 64 * 64],
+        };
+        assert_eq!(reason(&constant), Reason::NotMeasurable);
+    }
+}

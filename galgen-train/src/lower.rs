@@ -1,0 +1,304 @@
+//! Lowering of a specification to candle, with gradients.
+//!
+//! Tensors are batch first: `[b, n]` for vectors, `[b, channels, height, width]` for maps.
+
+use crate::ops;
+use crate::params::Parameters;
+use candle_core::{D, DType, Result, Tensor};
+use galgen_core::math::act::Act;
+use galgen_core::math::spline::{MIN_BIN, MIN_DERIVATIVE, SplineSpec};
+use galgen_core::spec::{CausalMask, Degrees, ElementMap, Flow, Layer, Net, Padding, Shape, Transform};
+
+/// Output of `net`, whose tensors are named under `prefix`, on a batch `x` with its `context` `[b, k]`
+/// (absent for a net without context).
+pub fn forward(
+    net: &Net,
+    prefix: &str,
+    parameters: &Parameters,
+    x: &Tensor,
+    context: Option<&Tensor>,
+) -> Result<Tensor> {
+    sequence(&net.layers, &format!("{prefix}."), parameters, x, context)
+}
+
+fn sequence(
+    layers: &[Layer],
+    prefix: &str,
+    p: &Parameters,
+    x: &Tensor,
+    context: Option<&Tensor>,
+) -> Result<Tensor> {
+    let mut x = x.clone();
+    let mut rest = layers.iter().enumerate().peekable();
+    while let Some((i, step)) = rest.next() {
+        let mut map = match step {
+            Layer::UpsampleNearest { factor: 2 }
+                if matches!(rest.peek(), Some((_, conv)) if is_same_conv3x3(conv)) =>
+            {
+                // One pass over the small map instead of two over the large one.
+                rest.next();
+                let weight = p.get(&format!("{prefix}{}.weight", i + 1))?;
+                (i + 1, ops::upsample2x_conv3x3(&x, weight)?)
+            }
+            Layer::Conv2d { outputs: _, kernel, stride, padding, mask } => {
+                let mut weight = p.get(&format!("{prefix}{i}.weight"))?.clone();
+                if let Some(mask) = mask {
+                    weight = weight.broadcast_mul(&causal_mask(*mask, *kernel, &weight)?)?;
+                }
+                (i, ops::conv2d(&x, &weight, *stride, ops_padding(*padding))?)
+            }
+            other => {
+                x = layer(other, &format!("{prefix}{i}"), p, &x, context)?;
+                continue;
+            }
+        };
+        // Bias and activation in one pass.
+        let act = match rest.peek() {
+            Some((_, Layer::Activation(act))) => fused(*act),
+            _ => None,
+        };
+        if act.is_some() {
+            rest.next();
+        }
+        let bias = p.get(&format!("{prefix}{}.bias", map.0))?;
+        map.1 = ops::bias_activate(&map.1, bias, act.unwrap_or(ops::Activation::Identity))?;
+        x = map.1;
+    }
+    Ok(x)
+}
+
+fn is_same_conv3x3(layer: &Layer) -> bool {
+    match layer {
+        Layer::Conv2d { outputs: _, kernel, stride, padding, mask } => {
+            *kernel == [3, 3] && *stride == 1 && *padding == Padding::all(1) && mask.is_none()
+        }
+        _ => false,
+    }
+}
+
+/// The fast operation for an activation, if there is one.
+fn fused(act: Act) -> Option<ops::Activation> {
+    match act {
+        Act::Relu => Some(ops::Activation::LeakyRelu(0.0)),
+        Act::LeakyRelu { slope } => Some(ops::Activation::LeakyRelu(f64::from(slope))),
+        Act::Elu => Some(ops::Activation::Elu),
+        Act::Silu => Some(ops::Activation::Silu),
+        Act::Tanh => Some(ops::Activation::Tanh),
+        Act::Sigmoid => Some(ops::Activation::Sigmoid),
+        Act::Softplus => Some(ops::Activation::Softplus),
+        Act::Asinh => None,
+    }
+}
+
+fn layer(
+    layer: &Layer,
+    path: &str,
+    p: &Parameters,
+    x: &Tensor,
+    context: Option<&Tensor>,
+) -> Result<Tensor> {
+    let tensor = |name: &str| p.get(&format!("{path}.{name}"));
+    let branch = |(i, layers): (usize, &Vec<Layer>)| {
+        sequence(layers, &format!("{path}.{i}."), p, x, context)
+    };
+    match layer {
+        Layer::Linear { outputs: _, degrees } => {
+            let mut weight = tensor("weight")?.clone();
+            if let Some(degrees) = degrees {
+                weight = (&weight * degree_mask(degrees, &weight)?)?;
+            }
+            x.matmul(&weight.t()?)?.broadcast_add(tensor("bias")?)
+        }
+        Layer::Conv2d { .. } => unreachable!("convolutions are lowered with their neighbours"),
+        Layer::UpsampleNearest { factor } => {
+            // candle's own upsampling has a wrong gradient where its input is used twice.
+            let (b, c, h, w) = x.dims4()?;
+            let f = *factor;
+            let spread = x.reshape(&[b, c, h, 1, w, 1])?.broadcast_as(&[b, c, h, f, w, f])?;
+            spread.contiguous()?.reshape((b, c, h * f, w * f))
+        }
+        Layer::Activation(act) => activation(*act, x),
+        Layer::Scale(factor) => x * f64::from(*factor),
+        Layer::GroupNorm { groups, epsilon } => {
+            let (weight, bias) = (tensor("weight")?, tensor("bias")?);
+            // A vector is a map of one pixel.
+            let shape = x.shape().clone();
+            let map = x.reshape((x.dim(0)?, x.dim(1)?, (), 1))?;
+            ops::group_norm(&map, *groups, weight, bias, f64::from(*epsilon))?.reshape(shape)
+        }
+        Layer::Gate => {
+            let half = x.dim(1)? / 2;
+            x.narrow(1, 0, half)? * activation(Act::Sigmoid, &x.narrow(1, half, half)?)?
+        }
+        Layer::Reshape(shape) => {
+            let b = x.dim(0)?;
+            match *shape {
+                Shape::Vector(n) => x.reshape((b, n)),
+                Shape::Map { channels, height, width } => x.reshape((b, channels, height, width)),
+            }
+        }
+        Layer::AppendContext => {
+            let Some(context) = context else {
+                candle_core::bail!("{path}: the net has no context");
+            };
+            if x.rank() == 2 {
+                return Tensor::cat(&[x, context], 1);
+            }
+            let (b, _, h, w) = x.dims4()?;
+            let k = context.dim(1)?;
+            let planes = context.reshape((b, k, 1, 1))?.broadcast_as((b, k, h, w))?;
+            Tensor::cat(&[x, &planes.contiguous()?], 1)
+        }
+        Layer::Slice { start, len } => x.narrow(1, *start, *len)?.contiguous(),
+        Layer::Sum(branches) => {
+            let mut terms = branches.iter().enumerate().map(branch);
+            let first = terms.next().expect("a checked spec has a branch")?;
+            terms.try_fold(first, |sum, term| sum + term?)
+        }
+        Layer::Concat(branches) => {
+            let parts = branches.iter().enumerate().map(branch).collect::<Result<Vec<_>>>()?;
+            Tensor::cat(&parts, 1)
+        }
+    }
+}
+
+fn activation(act: Act, x: &Tensor) -> Result<Tensor> {
+    if let Some(fast) = fused(act) {
+        return ops::activate(x, fast);
+    }
+    match act {
+        Act::Asinh => {
+            // |x| = sign x with the sign a constant, so that the gradient at 0 is 1.
+            let sign = (x.ge(0.0)?.to_dtype(x.dtype())? * 2.0)?.affine(1.0, -1.0)?;
+            let size = (x * &sign)?;
+            let root = (x.sqr()? + 1.0)?.sqrt()?;
+            sign * (size + root)?.log()?
+        }
+        Act::Relu | Act::LeakyRelu { .. } | Act::Elu | Act::Silu | Act::Tanh | Act::Sigmoid | Act::Softplus => {
+            unreachable!("has a fast operation")
+        }
+    }
+}
+
+fn degree_mask(degrees: &Degrees, like: &Tensor) -> Result<Tensor> {
+    let sees = |(o, i): (&u32, &u32)| if i <= o { 1f32 } else { 0.0 };
+    let mask: Vec<f32> = degrees
+        .output
+        .iter()
+        .flat_map(|o| degrees.input.iter().map(move |i| sees((o, i))))
+        .collect();
+    Tensor::from_vec(mask, like.shape(), like.device())?.to_dtype(like.dtype())
+}
+
+fn causal_mask(mask: CausalMask, kernel: [usize; 2], like: &Tensor) -> Result<Tensor> {
+    let keep: Vec<f32> = (0..kernel[0] * kernel[1])
+        .map(|i| if mask.keeps(kernel, i / kernel[1], i % kernel[1]) { 1.0 } else { 0.0 })
+        .collect();
+    Tensor::from_vec(keep, (1, 1, kernel[0], kernel[1]), like.device())?.to_dtype(like.dtype())
+}
+
+/// z = flow(x) and ln |det dz/dx| `[b]` for a batch `x` `[b, dim]`.
+pub fn normalise(
+    flow: &Flow,
+    prefix: &str,
+    parameters: &Parameters,
+    x: &Tensor,
+    context: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let b = x.dim(0)?;
+    let mut z = x.clone();
+    let mut log_det = Tensor::zeros(b, x.dtype(), x.device())?;
+    for (i, transform) in flow.transforms.iter().enumerate() {
+        let path = format!("{prefix}.{i}");
+        match transform {
+            Transform::Diagonal => {
+                let log_scale = parameters.get(&format!("{path}.log_scale"))?;
+                let shift = parameters.get(&format!("{path}.shift"))?;
+                z = z.broadcast_sub(shift)?.broadcast_mul(&log_scale.neg()?.exp()?)?;
+                log_det = log_det.broadcast_sub(&log_scale.sum_all()?)?;
+            }
+            Transform::Permutation(order) => {
+                let order = Tensor::new(order.as_slice(), x.device())?;
+                z = z.index_select(&order, 1)?;
+            }
+            Transform::Coupling { keep, net, map } => {
+                let kept = z.narrow(1, 0, *keep)?.contiguous()?;
+                let rest = z.narrow(1, *keep, flow.dim - keep)?.contiguous()?;
+                let raw = forward(net, &format!("{path}.net"), parameters, &kept, context)?;
+                let raw = raw.reshape((b, flow.dim - keep, map.parameters()))?;
+                let (mapped, ld) = match map {
+                    ElementMap::Affine { bound } => affine(&rest, &raw, *bound)?,
+                    ElementMap::Spline(spec) => spline(&rest, &raw, spec)?,
+                };
+                z = Tensor::cat(&[&kept, &mapped], 1)?;
+                log_det = (log_det + ld.sum(1)?)?;
+            }
+        }
+    }
+    Ok((z, log_det))
+}
+
+/// z and ln |dz/dx| of each element, both `[b, n]`.
+fn affine(x: &Tensor, raw: &Tensor, bound: f64) -> Result<(Tensor, Tensor)> {
+    let shift = raw.narrow(2, 0, 1)?.squeeze(2)?;
+    let s = ((raw.narrow(2, 1, 1)?.squeeze(2)? * (1.0 / bound))?.tanh()? * bound)?;
+    let z = (x.sub(&shift)? * s.neg()?.exp()?)?;
+    Ok((z, s.neg()?))
+}
+
+/// The rational-quadratic spline of `galgen_core::math::spline` on a batch: x `[b, n]`, raw
+/// `[b, n, 3 bins - 1]`. Points outside are clamped before the spline and selected after it, so that
+/// no gradient meets an infinity.
+fn spline(x: &Tensor, raw: &Tensor, spec: &SplineSpec) -> Result<(Tensor, Tensor)> {
+    let k = spec.bins;
+    let (b, n) = x.dims2()?;
+    let bound = spec.bound;
+    let outside = x.abs()?.ge(bound)?;
+    let inside = x.clamp(-bound, bound)?;
+
+    let (wx, knots_x) = knots(&raw.narrow(2, 0, k)?, bound)?;
+    let (wy, knots_y) = knots(&raw.narrow(2, k, k)?, bound)?;
+    let slopes = (ops::activate(&(raw.narrow(2, 2 * k, k - 1)?.contiguous()? + SplineSpec::derivative_offset())?, ops::Activation::Softplus)?
+        + MIN_DERIVATIVE)?;
+    let one = Tensor::ones((b, n, 1), x.dtype(), x.device())?;
+    let slopes = Tensor::cat(&[&one, &slopes, &one], 2)?;
+
+    // Bin = number of inner knots at or left of x; a constant for the gradient.
+    let column = inside.unsqueeze(2)?;
+    let bin = column
+        .broadcast_ge(&knots_x.narrow(2, 1, k - 1)?)?
+        .to_dtype(DType::U32)?
+        .sum_keepdim(D::Minus1)?;
+    let pick = |t: &Tensor, index: &Tensor| t.contiguous()?.gather(index, 2)?.squeeze(2);
+    let next = (&bin + 1.0)?;
+    let (width, height) = (pick(&wx, &bin)?, pick(&wy, &bin)?);
+    let (x0, y0) = (pick(&knots_x, &bin)?, pick(&knots_y, &bin)?);
+    let (d0, d1) = (pick(&slopes, &bin)?, pick(&slopes, &next)?);
+
+    let s = (&height / &width)?;
+    let t = ((&inside - &x0)? / &width)?.clamp(0.0, 1.0)?;
+    let u = t.affine(-1.0, 1.0)?;
+    let r = (&t * &u)?;
+    let curve = ((&d0 + &d1)? - (&s * 2.0)?)?;
+    let denominator = (&s + (&curve * &r)?)?;
+    let value = (&y0 + ((&height * ((&s * t.sqr()?)? + (&d0 * &r)?)?)? / &denominator)?)?;
+    let numerator = (s.sqr()? * (((&d1 * t.sqr()?)? + (&s * &r)?.affine(2.0, 0.0)?)? + (&d0 * u.sqr()?)?)?)?;
+    let log_slope = (numerator.log()? - (denominator.log()? * 2.0)?)?;
+    Ok((
+        outside.where_cond(x, &value)?,
+        outside.where_cond(&log_slope.zeros_like()?, &log_slope)?,
+    ))
+}
+
+/// Bin sizes `[b, n, k]` and their left edges `[b, n, k]` on [-bound, bound].
+fn knots(raw: &Tensor, bound: f64) -> Result<(Tensor, Tensor)> {
+    let k = raw.dim(2)?;
+    let fraction = candle_nn::ops::softmax(&raw.contiguous()?, 2)?;
+    let sizes = fraction.affine(2.0 * bound * (1.0 - MIN_BIN * k as f64), 2.0 * bound * MIN_BIN)?;
+    let edges = ((sizes.cumsum(2)? - &sizes)? - bound)?;
+    Ok((sizes, edges))
+}
+
+fn ops_padding(p: Padding) -> ops::Padding {
+    ops::Padding { top: p.top, bottom: p.bottom, left: p.left, right: p.right }
+}

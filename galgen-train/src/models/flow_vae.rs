@@ -1,0 +1,144 @@
+//! Losses of the flow-VAE: the evidence lower bound for encoder and decoder, and the likelihood of
+//! posterior samples for the flow. The configuration is [`galgen_core::models::FlowVae`].
+
+use crate::lower::{forward, normalise};
+use crate::params::Parameters;
+use candle_core::{DType, Device, Result, Tensor};
+use galgen_core::models::FlowVae;
+use galgen_core::stamp::{Geometry, window};
+
+/// Bounds of ln variance of the posterior: narrower would be a stamp encoded more finely than f32
+/// noise allows, wider a dimension that the prior already describes.
+const LOG_VARIANCE: (f64, f64) = (-12.0, 3.0);
+
+/// A batch of stamps, all tensors on one device and of one type.
+pub struct Batch {
+    /// `[b, bands, n, n]`, each of unit sum.
+    pub stamps: Tensor,
+    /// `[b, 1, n, n]`: 1 where a pixel was observed, 0 where it was filled in.
+    pub observed: Tensor,
+    /// `[b, 1, 1, 1]`: sky noise of a pixel, in units of the stamp's sum.
+    pub sky: Tensor,
+    /// `[b, k]` standardised conditions, or `None` for an unconditional model.
+    pub context: Option<Tensor>,
+}
+
+/// The mean over the batch of the two parts of the negative evidence lower bound, in nats.
+pub struct Elbo {
+    /// -E_q ln p(x | z), one draw.
+    pub reconstruction: Tensor,
+    /// KL(q(z | x) || N(0, 1)).
+    pub divergence: Tensor,
+}
+
+/// A flow-VAE in training.
+pub struct Learner<'a> {
+    model: &'a FlowVae,
+    parameters: &'a Parameters,
+    /// `[1, 1, n, n]`.
+    window: Tensor,
+    /// `[1, 1, n, n]`: 1 inside the stamp's circle, where the likelihood is defined.
+    inside: Tensor,
+}
+
+impl<'a> Learner<'a> {
+    /// A learner of `model` with `parameters`, which may hold other families' tensors too.
+    pub fn new(
+        model: &'a FlowVae,
+        geometry: &Geometry,
+        parameters: &'a Parameters,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let n = geometry.side;
+        let plane = |values: Vec<f32>| Tensor::from_vec(values, (1, 1, n, n), device)?.to_dtype(dtype);
+        let window = window(n);
+        let inside = window.iter().map(|&w| if w > 0.0 { 1.0 } else { 0.0 }).collect();
+        Ok(Learner { model, parameters, window: plane(window)?, inside: plane(inside)? })
+    }
+
+    /// Mean and ln variance `[b, latent]` of the posterior of z.
+    pub fn encode(&self, batch: &Batch) -> Result<(Tensor, Tensor)> {
+        let x = (&batch.stamps * self.model.intensity)?;
+        let code = forward(&self.model.encoder, "encoder", self.parameters, &x, batch.context.as_ref())?;
+        let latent = self.model.latent;
+        let mean = code.narrow(1, 0, latent)?.contiguous()?;
+        let log_variance = code.narrow(1, latent, latent)?.contiguous()?;
+        Ok((mean, log_variance.clamp(LOG_VARIANCE.0, LOG_VARIANCE.1)?))
+    }
+
+    /// Stamps of unit sum `[b, bands, n, n]` from latents `[b, latent]`.
+    pub fn decode(&self, z: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
+        let light = forward(&self.model.decoder, "decoder", self.parameters, z, context)?;
+        let light = light.broadcast_mul(&self.window)?;
+        let sum = light.flatten_from(1)?.sum_keepdim(1)?.reshape((light.dim(0)?, 1, 1, 1))?;
+        light.broadcast_div(&sum)
+    }
+
+    /// ln p(x | z) of each stamp `[b]`, in intensity units, over observed pixels inside the circle.
+    pub fn log_likelihood(&self, batch: &Batch, decoded: &Tensor) -> Result<Tensor> {
+        let noise = &self.model.noise;
+        let intensity = self.model.intensity;
+        let residual = ((&batch.stamps - decoded)? * intensity)?;
+        let sky = (&batch.sky * intensity)?;
+        let scatter = (decoded * (noise.relative * intensity))?.sqr()?;
+        let variance = scatter.broadcast_add(&(sky.sqr()? + noise.floor * noise.floor)?)?;
+        let terms = ((residual.sqr()? / &variance)? + variance.log()?)?;
+        let terms = (terms + (2.0 * std::f64::consts::PI).ln())?;
+        let counted = batch.observed.broadcast_mul(&self.inside)?;
+        terms.broadcast_mul(&counted)?.flatten_from(1)?.sum(1)? * -0.5
+    }
+
+    /// The evidence lower bound with the given standard normal draws `[b, latent]`.
+    pub fn elbo(&self, batch: &Batch, normals: &Tensor) -> Result<Elbo> {
+        let (mean, log_variance) = self.encode(batch)?;
+        let z = posterior_sample(&mean, &log_variance, normals)?;
+        let decoded = self.decode(&z, batch.context.as_ref())?;
+        let reconstruction = self.log_likelihood(batch, &decoded)?.mean_all()?.neg()?;
+        let divergence = ((mean.sqr()? + log_variance.exp()?)? - (&log_variance + 1.0)?)?;
+        let divergence = (divergence.sum(1)?.mean_all()? * 0.5)?;
+        Ok(Elbo { reconstruction, divergence })
+    }
+
+    /// Mean over the batch of -ln p(z | context), in nats.
+    pub fn flow_loss(&self, z: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
+        let (u, log_det) = normalise(&self.model.flow, "flow", self.parameters, z, context)?;
+        let constant = 0.5 * self.model.latent as f64 * (2.0 * std::f64::consts::PI).ln();
+        let log_base = ((u.sqr()?.sum(1)? * -0.5)? - constant)?;
+        (log_base + log_det)?.mean_all()?.neg()
+    }
+}
+
+/// mean + exp(ln variance / 2) * normals.
+pub fn posterior_sample(mean: &Tensor, log_variance: &Tensor, normals: &Tensor) -> Result<Tensor> {
+    mean + ((log_variance * 0.5)?.exp()? * normals)?
+}
+
+/// Makes the posterior start near the prior and the flow's couplings start as the identity.
+pub fn adjust_initial_values(model: &FlowVae, parameters: &Parameters) -> Result<()> {
+    use galgen_core::spec::Transform;
+    let last = model.encoder.layers.len() - 1;
+    parameters.scale(&format!("encoder.{last}.weight"), 0.1)?;
+    for (i, transform) in model.flow.transforms.iter().enumerate() {
+        match transform {
+            Transform::Coupling { net, .. } => {
+                let last = net.layers.len() - 1;
+                parameters.scale(&format!("flow.{i}.net.{last}.weight"), 0.0)?;
+            }
+            Transform::Diagonal | Transform::Permutation(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Sets the flow's leading diagonal transform, if it has one, to the mean and deviation of `latents` `[n, latent]`.
+pub fn standardise_flow(model: &FlowVae, parameters: &Parameters, latents: &Tensor) -> Result<()> {
+    use galgen_core::spec::Transform;
+    if !matches!(model.flow.transforms.first(), Some(Transform::Diagonal)) {
+        return Ok(());
+    }
+    let mean = latents.mean_keepdim(0)?;
+    let variance = latents.broadcast_sub(&mean)?.sqr()?.mean(0)?;
+    parameters.set("flow.0.shift", &mean.squeeze(0)?)?;
+    parameters.set("flow.0.log_scale", &((variance + 1e-8)?.log()? * 0.5)?)
+}

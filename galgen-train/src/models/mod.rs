@@ -1,0 +1,3 @@
+//! How each family learns: its losses.
+
+pub mod flow_vae;

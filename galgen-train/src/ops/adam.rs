@@ -1,0 +1,159 @@
+//! Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019), in place.
+
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
+
+use super::math::Math;
+use super::real::{Real, by_type, dispatch};
+
+/// Settings of one Adam step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay: the parameter shrinks by `lr * weight_decay` of itself.
+    pub weight_decay: f64,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+/// One step on one parameter, in place; `step` counts from 1.
+///
+/// `first` and `second` are the moments (zeros before the first step, the shape and type of the parameter). They belong to the
+/// caller, who writes them to a checkpoint with `step`; a resumed run then gives the same bits. Any graph that was built
+/// from `param` is stale after the call.
+pub fn adam_step(
+    param: &Var,
+    grad: &Tensor,
+    first: &Var,
+    second: &Var,
+    step: u64,
+    adam: &Adam,
+) -> Result<()> {
+    if step == 0
+        || [grad.shape(), first.shape(), second.shape()]
+            .iter()
+            .any(|s| *s != param.shape())
+    {
+        bail!(
+            "adam_step: step counts from 1 (found {step}); parameter {:?}, gradient {:?} and moments {:?}, {:?} must have one shape",
+            param.shape(),
+            grad.shape(),
+            first.shape(),
+            second.shape()
+        );
+    }
+    let grad = grad.detach().contiguous()?;
+    let Adam {
+        lr,
+        beta1,
+        beta2,
+        eps,
+        weight_decay,
+    } = *adam;
+    let unbias = |beta: f64| 1.0 - beta.powf(step as f64);
+    let (c1, c2) = (unbias(beta1), unbias(beta2));
+    if !param.device().is_cpu() {
+        let m = ((first.as_tensor() * beta1)? + (&grad * (1.0 - beta1))?)?;
+        let v = ((second.as_tensor() * beta2)? + (grad.sqr()? * (1.0 - beta2))?)?;
+        let update = ((&m * (lr / c1))? / ((&v / c2)?.sqrt()? + eps)?)?;
+        param.set(&((param.as_tensor() * (1.0 - lr * weight_decay))? - update)?)?;
+        first.set(&m)?;
+        return second.set(&v);
+    }
+    first.inplace_op2(
+        &grad,
+        &Moment {
+            beta: beta1,
+            square: false,
+        },
+    )?;
+    second.inplace_op2(
+        &grad,
+        &Moment {
+            beta: beta2,
+            square: true,
+        },
+    )?;
+    param.inplace_op3(
+        first,
+        second,
+        &Move {
+            keep: 1.0 - lr * weight_decay,
+            rate: lr / c1,
+            c2,
+            eps,
+        },
+    )
+}
+
+/// `m = beta m + (1 - beta) g`, or with the square of `g`.
+struct Moment {
+    beta: f64,
+    square: bool,
+}
+
+/// `p = keep p - rate m / (sqrt(v / c2) + eps)`.
+struct Move {
+    keep: f64,
+    rate: f64,
+    c2: f64,
+    eps: f64,
+}
+
+impl InplaceOp2 for Moment {
+    fn name(&self) -> &'static str {
+        "Adam moment"
+    }
+    fn cpu_fwd(&self, m: &mut CpuStorage, lm: &Layout, g: &CpuStorage, lg: &Layout) -> Result<()> {
+        by_type!(m, self.name(), T => {
+            let (g, m) = (T::slice(g, lg)?, T::slice_mut(m, lm)?);
+            let (keep, take) = (T::of(self.beta), T::of(1.0 - self.beta));
+            let square = self.square;
+            dispatch(#[inline(always)] || for (m, &g) in m.iter_mut().zip(g) {
+                *m = keep * *m + take * if square { g * g } else { g };
+            });
+            Ok(())
+        })
+    }
+}
+
+impl InplaceOp3 for Move {
+    fn name(&self) -> &'static str {
+        "Adam step"
+    }
+    fn cpu_fwd(
+        &self,
+        p: &mut CpuStorage,
+        lp: &Layout,
+        m: &CpuStorage,
+        lm: &Layout,
+        v: &CpuStorage,
+        lv: &Layout,
+    ) -> Result<()> {
+        by_type!(p, self.name(), T => {
+            let (m, v, p) = (T::slice(m, lm)?, T::slice(v, lv)?, T::slice_mut(p, lp)?);
+            let (keep, rate, eps) = (T::of(self.keep), T::of(self.rate), T::of(self.eps));
+            let scale = T::of(1.0 / self.c2);
+            dispatch(#[inline(always)] || for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
+                *p = keep * *p - rate * m / ((v * scale).root() + eps);
+            });
+            Ok(())
+        })
+    }
+}

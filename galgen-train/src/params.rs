@@ -1,0 +1,83 @@
+//! The trainable tensors of a model, by name, and their seeded initial values.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use galgen_core::rng::{Philox, Stream};
+use galgen_core::spec::{Role, TensorSpec};
+use std::collections::BTreeMap;
+
+/// Trainable tensors in the order of their names, which is the order of every loop over them.
+pub struct Parameters {
+    vars: BTreeMap<String, Var>,
+}
+
+impl Parameters {
+    /// Initial values that depend on `seed` and the tensor's name only: weights normal with variance
+    /// 2 / fan_in (He et al. 2015), biases 0, gains 1.
+    pub fn initialise(specs: &[TensorSpec], seed: u64, dtype: DType, device: &Device) -> Result<Self> {
+        let mut vars = BTreeMap::new();
+        for spec in specs {
+            let tensor = match spec.role {
+                Role::Weight { fan_in } => {
+                    let mut rng = Philox::new(seed, name_id(&spec.name), Stream::Training);
+                    let deviation = (2.0 / fan_in as f64).sqrt();
+                    let count = spec.shape.iter().product();
+                    let values: Vec<f64> = (0..count).map(|_| deviation * rng.normal()).collect();
+                    Tensor::from_vec(values, spec.shape.clone(), &Device::Cpu)?
+                }
+                Role::Bias => Tensor::zeros(spec.shape.clone(), DType::F64, &Device::Cpu)?,
+                Role::Gain => Tensor::ones(spec.shape.clone(), DType::F64, &Device::Cpu)?,
+            };
+            let tensor = tensor.to_dtype(dtype)?.to_device(device)?;
+            vars.insert(spec.name.clone(), Var::from_tensor(&tensor)?);
+        }
+        Ok(Parameters { vars })
+    }
+
+    /// Parameters with given values.
+    pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Result<Self> {
+        let make = |(name, tensor): (String, Tensor)| Ok((name, Var::from_tensor(&tensor)?));
+        Ok(Parameters { vars: tensors.into_iter().map(make).collect::<Result<_>>()? })
+    }
+
+    /// The tensor called `name`.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        match self.vars.get(name) {
+            Some(var) => Ok(var.as_tensor()),
+            None => candle_core::bail!("no parameter is called `{name}`"),
+        }
+    }
+
+    /// Names and variables whose name starts with one of `prefixes`, in order.
+    pub fn iter<'a>(&'a self, prefixes: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a Var)> {
+        let wanted = move |name: &str| prefixes.iter().any(|p| name.starts_with(p));
+        self.vars.iter().filter(move |(name, _)| wanted(name)).map(|(name, var)| (name.as_str(), var))
+    }
+
+    /// Number of scalars.
+    pub fn count(&self) -> usize {
+        self.vars.values().map(|v| v.elem_count()).sum()
+    }
+
+    /// Multiplies the tensor called `name` by `factor`: for layers that should start small or at 0.
+    pub fn scale(&self, name: &str, factor: f64) -> Result<()> {
+        match self.vars.get(name) {
+            Some(var) => var.set(&(var.as_tensor() * factor)?),
+            None => candle_core::bail!("no parameter is called `{name}`"),
+        }
+    }
+
+    /// Overwrites the tensor called `name`.
+    pub fn set(&self, name: &str, value: &Tensor) -> Result<()> {
+        match self.vars.get(name) {
+            Some(var) => var.set(value),
+            None => candle_core::bail!("no parameter is called `{name}`"),
+        }
+    }
+}
+
+/// Object id of the random numbers that belong to a name: 64-bit FNV-1a.
+fn name_id(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

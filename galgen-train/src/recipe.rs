@@ -1,0 +1,161 @@
+//! Recipes: one TOML file says everything about a training, so that it can be repeated.
+
+use galgen_core::models::FlowVaePreset;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A training of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the model, written into its card.
+    pub name: String,
+    /// What it draws and for whom.
+    pub description: String,
+    /// Seed of every random number in training.
+    pub seed: u64,
+    /// What the stamps' light has been through: `intrinsic`, or a name for what is still in it.
+    pub psf: String,
+    /// Training sets and how they are used.
+    pub data: Data,
+    /// Sizes of the networks.
+    pub model: FlowVaePreset,
+    /// Training of encoder and decoder.
+    pub vae: Stage,
+    /// Weight of the KL term grows from 0 to its full value over this fraction of the VAE's steps.
+    #[serde(default = "default_warm_up")]
+    pub kl_warm_up: f64,
+    /// Final weight of the KL term; 1 is the evidence lower bound.
+    #[serde(default = "one")]
+    pub kl_weight: f64,
+    /// Training of the latent flow, after the VAE.
+    pub flow: Stage,
+}
+
+fn default_warm_up() -> f64 {
+    0.2
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Training sets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Files made by `galgen-train prepare`, relative to the directory given to `fit --data`.
+    pub sets: Vec<PathBuf>,
+    /// Columns of the sets that become conditions.
+    pub conditions: Vec<String>,
+    /// Fraction kept for validation: whole stripes of right ascension where positions are known,
+    /// else by object id.
+    pub validation: f64,
+}
+
+/// Steps of one optimiser.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Number of steps.
+    pub steps: u64,
+    /// Stamps in a batch.
+    pub batch: usize,
+    /// Peak learning rate of Adam; linear warm-up over the first 2 %, then a cosine to 1 %.
+    pub learning_rate: f64,
+    /// Decoupled weight decay per step and unit of learning rate, on weights (not biases).
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Steps between validations.
+    pub validate_every: u64,
+}
+
+impl Stage {
+    /// Learning rate of `step` (0-based).
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        let warm_up = (self.steps as f64 * 0.02).max(1.0);
+        let step = step as f64;
+        if step < warm_up {
+            return self.learning_rate * (step + 1.0) / warm_up;
+        }
+        let t = (step - warm_up) / (self.steps as f64 - warm_up).max(1.0);
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * t.min(1.0)).cos());
+        self.learning_rate * (0.01 + 0.99 * cosine)
+    }
+}
+
+/// A recipe that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The file cannot be read.
+    #[error("recipe {path}: {cause}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// Not TOML, or a key is missing, unknown or of the wrong type.
+    #[error("recipe {path}: {cause}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        cause: Box<toml::de::Error>,
+    },
+    /// A value out of range.
+    #[error("recipe {path}: `{key}` is {found}, expected {expected}")]
+    OutOfRange {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+}
+
+impl Recipe {
+    /// Reads and checks a recipe.
+    pub fn load(path: &Path) -> Result<Recipe, RecipeError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| RecipeError::Unreadable { path: path.into(), cause })?;
+        let recipe: Recipe = toml::from_str(&text)
+            .map_err(|cause| RecipeError::Invalid { path: path.into(), cause: Box::new(cause) })?;
+        recipe.check(path)?;
+        Ok(recipe)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), RecipeError> {
+        let fail = |key, found: String, expected| {
+            Err(RecipeError::OutOfRange { path: path.into(), key, found, expected })
+        };
+        if self.data.sets.is_empty() {
+            return fail("data.sets", "empty".into(), "at least one training set");
+        }
+        if !(0.01..=0.5).contains(&self.data.validation) {
+            return fail("data.validation", self.data.validation.to_string(), "a fraction from 0.01 to 0.5");
+        }
+        if !(0.0..=1.0).contains(&self.kl_warm_up) {
+            return fail("kl_warm_up", self.kl_warm_up.to_string(), "a fraction from 0 to 1");
+        }
+        if !(self.kl_weight.is_finite() && self.kl_weight >= 0.0) {
+            return fail("kl_weight", self.kl_weight.to_string(), "0 or more");
+        }
+        for (stage, steps, rate) in [("vae", &self.vae, "vae.learning_rate"), ("flow", &self.flow, "flow.learning_rate")] {
+            if steps.steps == 0 || steps.batch == 0 || steps.validate_every == 0 {
+                return fail(
+                    if stage == "vae" { "vae" } else { "flow" },
+                    format!("{steps:?}"),
+                    "steps, batch and validate_every of 1 or more",
+                );
+            }
+            if !(steps.learning_rate.is_finite() && steps.learning_rate > 0.0) {
+                return fail(rate, steps.learning_rate.to_string(), "a positive number");
+            }
+        }
+        Ok(())
+    }
+}

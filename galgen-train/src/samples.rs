@@ -1,0 +1,295 @@
+//! The stamps of a training in memory: training and validation part, batches, augmentation.
+
+use crate::data::set::{COLUMNS, TrainingSet};
+use crate::models::flow_vae::Batch;
+use candle_core::{Device, Result, Tensor};
+use galgen_core::condition::{Condition, Conditions};
+use galgen_core::rng::{Philox, Stream};
+
+/// Width of the stripes of right ascension that are kept together, in degrees.
+const STRIPE: f64 = 5.0;
+/// Conditions outside these quantiles of the training part are flagged at generation.
+const RANGE_QUANTILES: [f64; 2] = [0.005, 0.995];
+
+/// Mirror images of a galaxy at position angle 0: bit 0 flips x, bit 1 flips y.
+pub const FLIPS: u8 = 4;
+
+/// Stamps with their conditions, split by object.
+pub struct Samples {
+    /// Side of a stamp in pixels.
+    pub side: usize,
+    /// Semi-major half-light radius of every stamp in pixels.
+    pub half_light_radius: f64,
+    /// Band of the light.
+    pub band: String,
+    /// Object ids.
+    pub ids: Vec<u64>,
+    /// Physical values of the conditions, `[n, k]`.
+    pub values: Vec<f32>,
+    /// Names, means, ranges of the conditions over the training part.
+    pub conditions: Conditions,
+    /// Positions of the training part.
+    pub training: Vec<usize>,
+    /// Positions of the validation part.
+    pub validation: Vec<usize>,
+    stamps: Vec<f32>,
+    observed: Vec<u8>,
+    sky: Vec<f32>,
+    standardised: Vec<f32>,
+}
+
+impl Samples {
+    /// Merges `sets`, takes the columns `names` as conditions and keeps about `fraction` for validation.
+    pub fn new(sets: &[TrainingSet], names: &[String], fraction: f64) -> std::result::Result<Self, String> {
+        let side = sets.first().ok_or("no training set")?.description.side;
+        let mut samples = Samples {
+            side,
+            half_light_radius: sets[0].description.hlr_px,
+            band: sets[0].description.band.clone(),
+            ids: Vec::new(),
+            values: Vec::new(),
+            conditions: Conditions::default(),
+            training: Vec::new(),
+            validation: Vec::new(),
+            stamps: Vec::new(),
+            observed: Vec::new(),
+            sky: Vec::new(),
+            standardised: Vec::new(),
+        };
+        for set in sets {
+            let found = (set.description.side, set.description.hlr_px);
+            let expected = (side, sets[0].description.hlr_px);
+            if found != expected {
+                return Err(format!(
+                    "training sets of (side, half-light radius) {expected:?} and {found:?} pixels cannot be mixed"
+                ));
+            }
+            let columns = names
+                .iter()
+                .map(|name| {
+                    set.column(name).ok_or_else(|| {
+                        format!("no column `{name}` in the training set; it has {}", COLUMNS.join(", "))
+                    })
+                })
+                .collect::<std::result::Result<Vec<_>, _>>()?;
+            let ra = set.column("ra_deg");
+            let sky = set.column("sky_sigma").expect("a checked set has every column");
+            for i in 0..set.len() {
+                let position = samples.ids.len();
+                let place = match ra.map(|ra| f64::from(ra[i])).filter(|ra| ra.is_finite()) {
+                    Some(ra) => (ra / STRIPE).floor() as u64,
+                    None => set.id[i] as u64,
+                };
+                let kept = Philox::new(0, place, Stream::Training).uniform() >= fraction;
+                if kept { samples.training.push(position) } else { samples.validation.push(position) }
+                samples.ids.push(set.id[i] as u64);
+                samples.values.extend(columns.iter().map(|column| column[i]));
+            }
+            samples.stamps.extend_from_slice(&set.stamps);
+            samples.observed.extend_from_slice(&set.observed);
+            samples.sky.extend_from_slice(sky);
+        }
+        if samples.training.is_empty() || samples.validation.is_empty() {
+            return Err(format!(
+                "{} training and {} validation stamps: both parts need some",
+                samples.training.len(),
+                samples.validation.len()
+            ));
+        }
+        samples.conditions = samples.describe(names)?;
+        samples.standardise();
+        Ok(samples)
+    }
+
+    /// Sky noise of the middle training stamp, in units of a stamp's sum.
+    pub fn typical_sky(&self) -> f64 {
+        let mut sky: Vec<f32> = self.training.iter().map(|&i| self.sky[i]).collect();
+        sky.sort_by(f32::total_cmp);
+        f64::from(sky[sky.len() / 2])
+    }
+
+    /// Mean, deviation and range of each condition over the training part, and their correlation.
+    fn describe(&self, names: &[String]) -> std::result::Result<Conditions, String> {
+        let k = names.len();
+        let n = self.training.len() as f64;
+        let column = |j: usize| self.training.iter().map(move |&i| f64::from(self.values[i * k + j]));
+        let mut list = Vec::new();
+        for (j, name) in names.iter().enumerate() {
+            let mean = column(j).sum::<f64>() / n;
+            let variance = column(j).map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+            let mut sorted: Vec<f64> = column(j).collect();
+            sorted.sort_by(f64::total_cmp);
+            let quantile = |q: f64| sorted[((n - 1.0) * q).round() as usize];
+            let (unit, description) = meaning(name);
+            list.push(Condition {
+                name: name.clone(),
+                unit: unit.into(),
+                description: description.into(),
+                mean,
+                deviation: variance.sqrt(),
+                range: RANGE_QUANTILES.map(quantile),
+            });
+        }
+        let standard = |i: usize, j: usize| {
+            (f64::from(self.values[i * k + j]) - list[j].mean) / list[j].deviation
+        };
+        let mut correlation = vec![0.0; k * k];
+        for &i in &self.training {
+            for a in 0..k {
+                for b in 0..k {
+                    correlation[a * k + b] += standard(i, a) * standard(i, b) / n;
+                }
+            }
+        }
+        let precision = inverse(correlation, k)
+            .ok_or("the conditions are linearly dependent: remove one of them")?;
+        let mut distances: Vec<f64> = self
+            .training
+            .iter()
+            .map(|&i| {
+                let terms = (0..k * k).map(|ab| standard(i, ab / k) * precision[ab] * standard(i, ab % k));
+                terms.sum()
+            })
+            .collect();
+        distances.sort_by(f64::total_cmp);
+        let distance_limit = distances[((n - 1.0) * 0.999).round() as usize];
+        let conditions = Conditions { list, precision, distance_limit };
+        conditions.check()?;
+        Ok(conditions)
+    }
+
+    fn standardise(&mut self) {
+        let k = self.conditions.len();
+        self.standardised = vec![0.0; self.values.len()];
+        if k == 0 {
+            return;
+        }
+        for (value, context) in self.values.chunks(k).zip(self.standardised.chunks_mut(k)) {
+            self.conditions.standardise(value, context);
+        }
+    }
+
+    /// The stamp at `position`, row-major.
+    pub fn stamp(&self, position: usize) -> &[f32] {
+        let pixels = self.side * self.side;
+        &self.stamps[position * pixels..(position + 1) * pixels]
+    }
+
+    /// A batch of the stamps at `chosen` (position, flip).
+    pub fn batch(&self, chosen: &[(usize, u8)], device: &Device) -> Result<Batch> {
+        let n = self.side;
+        let b = chosen.len();
+        let mut stamps = Vec::with_capacity(b * n * n);
+        let mut observed = Vec::with_capacity(b * n * n);
+        for &(position, flip) in chosen {
+            let start = position * n * n;
+            for y in 0..n {
+                let y = if flip & 2 == 0 { y } else { n - 1 - y };
+                for x in 0..n {
+                    let x = if flip & 1 == 0 { x } else { n - 1 - x };
+                    stamps.push(self.stamps[start + y * n + x]);
+                    observed.push(f32::from(self.observed[start + y * n + x]));
+                }
+            }
+        }
+        let sky: Vec<f32> = chosen.iter().map(|&(position, _)| self.sky[position]).collect();
+        Ok(Batch {
+            stamps: Tensor::from_vec(stamps, (b, 1, n, n), device)?,
+            observed: Tensor::from_vec(observed, (b, 1, n, n), device)?,
+            sky: Tensor::from_vec(sky, (b, 1, 1, 1), device)?,
+            context: self.context(chosen, device)?,
+        })
+    }
+
+    /// Standardised conditions `[b, k]` of the stamps at `chosen`, `None` without conditions.
+    pub fn context(&self, chosen: &[(usize, u8)], device: &Device) -> Result<Option<Tensor>> {
+        let k = self.conditions.len();
+        if k == 0 {
+            return Ok(None);
+        }
+        let rows = chosen.iter().flat_map(|&(p, _)| &self.standardised[p * k..(p + 1) * k]);
+        Tensor::from_vec(rows.copied().collect(), (chosen.len(), k), device).map(Some)
+    }
+
+    /// The training stamps of `step`: every epoch is a new order of the whole training part, and
+    /// each stamp a random flip. Depends on seed and step only.
+    pub fn choose(&self, seed: u64, step: u64, batch: usize) -> Vec<(usize, u8)> {
+        let n = self.training.len() as u64;
+        let first = step * batch as u64;
+        let mut order = (u64::MAX, Vec::new());
+        (first..first + batch as u64)
+            .map(|draw| {
+                let epoch = draw / n;
+                if order.0 != epoch {
+                    order = (epoch, self.epoch_order(seed, epoch));
+                }
+                let flip = Philox::new(seed ^ FLIP_KEY, draw, Stream::Training).below(u32::from(FLIPS));
+                (order.1[(draw % n) as usize], flip as u8)
+            })
+            .collect()
+    }
+
+    fn epoch_order(&self, seed: u64, epoch: u64) -> Vec<usize> {
+        let mut rng = Philox::new(seed ^ ORDER_KEY, epoch, Stream::Training);
+        let mut order = self.training.clone();
+        for i in (1..order.len()).rev() {
+            order.swap(i, rng.below(i as u32 + 1) as usize);
+        }
+        order
+    }
+}
+
+/// Keys that keep the random numbers of different uses apart.
+const ORDER_KEY: u64 = 0x6f72_6465_7200_0000;
+const FLIP_KEY: u64 = 0x666c_6970_0000_0000;
+
+/// Unit and one sentence for the conditions that `prepare` measures.
+fn meaning(name: &str) -> (&'static str, &'static str) {
+    match name {
+        "axis_ratio" => ("", "minor over major axis of the light, from adaptive moments"),
+        "concentration" => ("", "5 log10(r80 / r20), radii holding 80 and 20 % of the stamp's light"),
+        "asymmetry" => ("", "rotational asymmetry under 180 degrees (Conselice 2000)"),
+        _ => ("", ""),
+    }
+}
+
+/// Inverse of a small symmetric positive definite matrix by Gauss-Jordan elimination, `None` if singular.
+fn inverse(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
+    let mut b: Vec<f64> = (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect();
+    for i in 0..n {
+        let pivot = a[i * n + i];
+        if pivot.abs() < 1e-9 {
+            return None;
+        }
+        for j in 0..n {
+            a[i * n + j] /= pivot;
+            b[i * n + j] /= pivot;
+        }
+        for row in (0..n).filter(|&row| row != i) {
+            let factor = a[row * n + i];
+            for j in 0..n {
+                a[row * n + j] -= factor * a[i * n + j];
+                b[row * n + j] -= factor * b[i * n + j];
+            }
+        }
+    }
+    Some(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inverse_undoes() {
+        let a = vec![2.0, 0.5, 0.1, 0.5, 1.0, 0.2, 0.1, 0.2, 3.0];
+        let b = inverse(a.clone(), 3).unwrap();
+        for i in 0..3 {
+            for j in 0..3 {
+                let product: f64 = (0..3).map(|k| a[i * 3 + k] * b[k * 3 + j]).sum();
+                assert!((product - f64::from(u8::from(i == j))).abs() < 1e-12);
+            }
+        }
+        assert_eq!(inverse(vec![1.0, 1.0, 1.0, 1.0], 2), None);
+    }
+}

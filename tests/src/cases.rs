@@ -1,0 +1,105 @@
+//! The table of cases: together the nets use every [`Layer`] and every [`Act`], and the flows every
+//! transform and element map, on odd sizes, strides and paddings. All engines are judged
+//! on all of them.
+
+mod flows;
+mod models;
+mod nets;
+mod random;
+
+pub use flows::flows;
+pub use models::models;
+pub use nets::nets;
+pub use random::random_net;
+
+use crate::tensors::{Tensors, random_values, random_weights};
+use galgen_core::math::act::Act;
+use galgen_core::spec::{CausalMask, Flow, Layer, Net, Padding};
+
+/// A net, with random weights and inputs that its name and `seed` fix.
+pub struct NetCase {
+    /// What the case is about.
+    pub name: &'static str,
+    /// The net; its tensors stand under the prefix `net`.
+    pub net: Net,
+    /// Seed of weights and inputs.
+    pub seed: u64,
+}
+
+/// A flow, with random weights and points.
+pub struct FlowCase {
+    /// What the case is about.
+    pub name: &'static str,
+    /// The flow; its tensors stand under the prefix `flow`.
+    pub flow: Flow,
+    /// Seed of weights and points.
+    pub seed: u64,
+}
+
+impl NetCase {
+    /// Random weights.
+    pub fn tensors(&self) -> Tensors {
+        let specs = self.net.tensors("net");
+        random_weights(
+            &specs.unwrap_or_else(|e| panic!("{}: {e}", self.name)),
+            self.seed,
+        )
+    }
+
+    /// The `i`-th random (input, context).
+    pub fn item(&self, i: u64) -> (Vec<f64>, Vec<f64>) {
+        let seed = 1000 * self.seed + 2 * i;
+        (
+            random_values(self.net.input.len(), seed),
+            random_values(self.net.context, seed + 1),
+        )
+    }
+}
+
+impl FlowCase {
+    /// Random weights.
+    pub fn tensors(&self) -> Tensors {
+        let specs = self.flow.tensors("flow");
+        random_weights(
+            &specs.unwrap_or_else(|e| panic!("{}: {e}", self.name)),
+            self.seed,
+        )
+    }
+
+    /// The `i`-th random (point, context). Deviation 2, so that some elements fall in the tails.
+    pub fn item(&self, i: u64) -> (Vec<f64>, Vec<f64>) {
+        let seed = 1000 * self.seed + 2 * i;
+        let point = random_values(self.flow.dim, seed)
+            .iter()
+            .map(|v| 2.0 * v)
+            .collect();
+        (point, random_values(self.flow.context, seed + 1))
+    }
+}
+
+/// A `kernel` convolution with padding \[top, bottom, left, right\].
+pub fn conv(
+    outputs: usize,
+    kernel: [usize; 2],
+    stride: usize,
+    [top, bottom, left, right]: [usize; 4],
+    mask: Option<CausalMask>,
+) -> Layer {
+    let padding = Padding {
+        top,
+        bottom,
+        left,
+        right,
+    };
+    Layer::Conv2d {
+        outputs,
+        kernel,
+        stride,
+        padding,
+        mask,
+    }
+}
+
+fn act(act: Act) -> Layer {
+    Layer::Activation(act)
+}
