@@ -60,14 +60,13 @@ fn random_weights(net: &Net) -> Weights {
 fn main() {
     let net = decoder();
     let weights = random_weights(&net);
+    let mut operations = 0;
+    let seconds = fastest(50, || {
+        operations = 2 * probe::multiply_adds(Simd::detect(), 100_000)
+    });
+    let peak = operations as f64 / seconds;
     for simd in Simd::available() {
         let times = if simd == Simd::Scalar { 3 } else { 2000 };
-        let mut operations = 0;
-        let seconds = fastest(times.min(50), || {
-            operations = 2 * probe::multiply_adds(simd, 100_000)
-        });
-        let peak = operations as f64 / seconds;
-
         // The whole decoder, and each prefix of it: the differences are the times of the layers.
         let mut before = 0.0;
         for end in 2..=net.layers.len() {

@@ -11,6 +11,14 @@ pub mod error;
 pub mod flow;
 pub mod kernels;
 pub mod lower;
+mod model;
+mod models;
 pub mod render;
 pub mod run;
+mod session;
 pub mod weights;
+
+pub use error::LoadError;
+pub use kernels::Simd;
+pub use model::{DrawError, Model};
+pub use session::{Drawn, Session};

@@ -63,6 +63,16 @@ impl Weights {
         Ok(Weights { tensors, metadata })
     }
 
+    /// Reads a file.
+    #[cfg(feature = "std")]
+    pub fn open(path: &std::path::Path) -> Result<Weights, LoadError> {
+        let bytes = std::fs::read(path).map_err(|e| LoadError::Io {
+            path: path.display().to_string(),
+            cause: e.to_string(),
+        })?;
+        Self::parse(&bytes)
+    }
+
     /// Weights from values at hand, for tests and for nets that are built in memory. Each entry is
     /// (name, shape, row-major values).
     ///

@@ -188,7 +188,7 @@ fn missing_extra_and_misshapen_tensors_are_named() {
     let [a, b] = specs();
     let check = |specs: &[TensorSpec]| weights.check(specs).unwrap_err();
     assert_eq!(
-        check(&[a.clone()]),
+        check(std::slice::from_ref(&a)),
         LoadError::ExtraTensor { tensor: "b".into() }
     );
     assert_eq!(
@@ -217,4 +217,11 @@ fn the_first_element_that_is_not_finite_is_named() {
         assert!(matches!(&error, LoadError::NonFinite { tensor, index: 1, .. } if tensor == "a"));
         assert!(error.to_string().contains("tensor a"), "{error}");
     }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let path = std::path::Path::new("no/such/model.safetensors");
+    let error = Weights::open(path).unwrap_err().to_string();
+    assert!(error.contains("no/such/model.safetensors"), "{error}");
 }

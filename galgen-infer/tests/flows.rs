@@ -88,8 +88,8 @@ fn generating_undoes_normalising() {
     });
 }
 
-/// Nets in f32 make the map a staircase of steps of about 1e-7; differences over 2e-2 see through them to
-/// 1e-5, and their own error is of the order of the square of the step times a third derivative.
+/// Nets in f32 make the map a staircase with steps of 1e-7, which differences over 2e-3 magnify to 1e-4;
+/// the median of a sum of such errors is smaller.
 #[test]
 fn the_log_determinant_is_that_of_the_numeric_jacobian() {
     let mut errors = Vec::new();
@@ -111,10 +111,9 @@ fn the_log_determinant_is_that_of_the_numeric_jacobian() {
         errors.push((log_abs_det(jacobian) - log_det).abs());
     });
     errors.sort_by(f64::total_cmp);
-    // A difference across the knot of a spline, where the second derivative jumps, is less exact.
     let (median, worst) = (errors[errors.len() / 2], errors[errors.len() - 1]);
     assert!(
-        median < 1e-3 && worst < 3e-2,
+        median < 1e-4 && worst < 1e-3,
         "median {median}, worst {worst}"
     );
 }
@@ -130,9 +129,11 @@ fn log_abs_det(mut a: [[f64; DIM]; DIM]) -> f64 {
         log_det += a[c][c].abs().ln();
         for r in c + 1..DIM {
             let factor = a[r][c] / a[c][c];
-            for k in c..DIM {
-                a[r][k] -= factor * a[c][k];
-            }
+            let pivot_row = a[c];
+            a[r].iter_mut()
+                .zip(pivot_row)
+                .skip(c)
+                .for_each(|(v, p)| *v -= factor * p);
         }
     }
     log_det

@@ -418,6 +418,50 @@ fn whole_networks() {
     check(&net(Shape::square(1, 32), 2, encoder), 2);
 }
 
+/// The very bits of one network, on every level and platform. If this fails, galaxies have changed: say
+/// so in the changelog ("Value-breaking").
+#[test]
+fn bits_are_those_of_earlier_releases() {
+    let layers = vec![
+        Layer::linear(24 * 4),
+        Layer::Reshape(Shape::square(24, 2)),
+        Layer::Activation(Act::Elu),
+        Layer::UpsampleNearest { factor: 2 },
+        Layer::conv(20, 3, 1),
+        Layer::GroupNorm {
+            groups: 4,
+            epsilon: 1e-5,
+        },
+        Layer::Activation(Act::Silu),
+        Layer::UpsampleNearest { factor: 2 },
+        Layer::residual(vec![
+            Layer::conv(40, 3, 1),
+            Layer::Gate,
+            Layer::Activation(Act::Asinh),
+        ]),
+        Layer::Activation(Act::Tanh),
+        Layer::conv(1, 3, 1),
+        Layer::Activation(Act::Softplus),
+    ];
+    let net = net(Shape::Vector(8), 0, layers);
+    let mut rng = rng(2);
+    let weights = random_weights(&net.tensors("net").unwrap(), &mut rng, 1.0);
+    let input = normals(&mut rng, 8);
+    for simd in Simd::available() {
+        let output = run(&net, &weights, simd, &input, &[]);
+        // FNV-1a of the bits.
+        let hash = output.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, v| {
+            (hash ^ u64::from(v.to_bits())).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        assert_eq!(
+            hash,
+            0x8106_fb18_92fc_9d1d,
+            "{} gives {hash:#018x}",
+            simd.name()
+        );
+    }
+}
+
 /// Networks put together at random.
 #[test]
 fn random_networks() {
@@ -428,11 +472,11 @@ fn random_networks() {
         let mut layers = Vec::new();
         for _ in 0..6 {
             let layer = random_layer(&mut r, 2);
-            if let Ok(next) = layer.output(shape, 2, "") {
-                if next.len() <= 20_000 {
-                    shape = next;
-                    layers.push(layer);
-                }
+            if let Ok(next) = layer.output(shape, 2, "")
+                && next.len() <= 20_000
+            {
+                shape = next;
+                layers.push(layer);
             }
         }
         check(&net(input, 2, layers), seed);

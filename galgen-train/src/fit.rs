@@ -4,6 +4,8 @@
 //! Every random number depends on (seed, step) only and the state is saved whole, so a training that
 //! was stopped and continued ends with the same weights as one that was not.
 
+mod pictures;
+
 use crate::checkpoint::{self, Phase, Record, State};
 use crate::models::flow_vae::{Learner, adjust_initial_values, posterior_sample, standardise_flow};
 use crate::optim::{Adam, average_decay, update_average};
@@ -331,7 +333,7 @@ impl<'a> Trainer<'a> {
         }
         checkpoint::save(&self.directory.join(CHECKPOINT), &self.recipe_text, &self.state)
             .map_err(FitError::File)?;
-        self.pictures(record.phase)
+        pictures::draw(self).map_err(FitError::File)
     }
 
     fn bar(&self, name: &'static str, steps: u64) -> ProgressBar {
@@ -412,12 +414,5 @@ impl Latents {
             Tensor::from_vec(values, (chosen.len(), self.latent), device)
         };
         Ok((gather(&self.mean)?, gather(&self.log_variance)?))
-    }
-}
-
-impl Trainer<'_> {
-    /// Loss curves and, for the VAE, validation stamps beside their reconstructions.
-    fn pictures(&self, _phase: Phase) -> std::result::Result<(), FitError> {
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use galgen_core::condition::{Condition, Conditions};
 use galgen_core::rng::{Philox, Stream};
 
 /// Width of the stripes of right ascension that are kept together, in degrees.
-const STRIPE: f64 = 5.0;
+const STRIPE: f64 = 1.0;
 /// Conditions outside these quantiles of the training part are flagged at generation.
 const RANGE_QUANTILES: [f64; 2] = [0.005, 0.995];
 

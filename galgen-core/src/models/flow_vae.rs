@@ -19,6 +19,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+/// Bounds of the encoder's ln variance: narrower would be a stamp encoded more finely than f32 noise
+/// allows, wider a dimension that the prior already describes.
+pub const LOG_VARIANCE: [f32; 2] = [-12.0, 3.0];
+
 /// Standard deviation of a pixel x given the model's stamp m, both multiplied by
 /// [`FlowVae::intensity`]: sqrt(sky^2 + floor^2 + (relative m)^2), where `sky` is the measured noise
 /// of the stamp.

@@ -1,4 +1,4 @@
-//! Elementary functions in f32, written once over [`Lanes`]: series whose truncation error is below a
+//! Elementary functions in f32, written once over vectors of any width: series whose truncation error is below a
 //! tenth of the rounding error, so no tables and no fitted constants.
 //!
 //! Accuracy, against the f64 formulas of [`Act`]: at most [`MAX_ULP`] units in the last place where

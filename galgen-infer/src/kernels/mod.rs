@@ -1,6 +1,6 @@
 //! The arithmetic of the engine, in three layers: safe functions on views of an arena; algorithms
-//! generic over a set of vector instructions ([`lanes`]); the instructions of each architecture
-//! ([`arch`]), beside the portable ones ([`scalar`]) that are their oracle.
+//! generic over a set of vector instructions (`lanes`); the instructions of each architecture
+//! ([`arch`]), beside the portable ones (`scalar`) that are their oracle.
 //!
 //! **Same bits everywhere.** Each output is accumulated in one order that does not depend on the width
 //! of a vector (kernels are vectorised over outputs, never along a sum), with fused multiply-add,

@@ -164,7 +164,7 @@ mod tests {
                 bits(&mut rng, 24) * 2f32.powi(unit),
                 bits(&mut rng, 1 + i % 24) * 2f32.powi(unit),
             );
-            let mut c = bits(&mut rng, 24) * 2f32.powi(2 * unit + (i % 25) as i32);
+            let mut c = bits(&mut rng, 24) * 2f32.powi(2 * unit + i % 25);
             if i % 2 == 0 {
                 c = -c;
             }

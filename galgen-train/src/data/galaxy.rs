@@ -135,7 +135,11 @@ pub fn prepare(picture: &Picture, limits: &Limits) -> Result<Galaxy, Reason> {
     let sigma = sky_noise(&light, &found.blank, scale).unwrap_or(white) / frame.flux;
     let half_pixels = std::f64::consts::PI * limits.hlr_px.powi(2) * frame.axis_ratio;
     let snr = 0.5 / (sigma * half_pixels.sqrt());
-    if snr.is_nan() || snr < limits.min_snr {
+    if !snr.is_finite() {
+        // No noise at all: a drawing, or a display stretch that cut the sky off.
+        return Err(Reason::NotMeasurable);
+    }
+    if snr < limits.min_snr {
         return Err(Reason::TooFaint);
     }
     let side = limits.side;

@@ -4,12 +4,8 @@
 use crate::lower::{forward, normalise};
 use crate::params::Parameters;
 use candle_core::{DType, Device, Result, Tensor};
-use galgen_core::models::FlowVae;
+use galgen_core::models::{FlowVae, LOG_VARIANCE};
 use galgen_core::stamp::{Geometry, window};
-
-/// Bounds of ln variance of the posterior: narrower would be a stamp encoded more finely than f32
-/// noise allows, wider a dimension that the prior already describes.
-const LOG_VARIANCE: (f64, f64) = (-12.0, 3.0);
 
 /// A batch of stamps, all tensors on one device and of one type.
 pub struct Batch {
@@ -64,7 +60,7 @@ impl<'a> Learner<'a> {
         let latent = self.model.latent;
         let mean = code.narrow(1, 0, latent)?.contiguous()?;
         let log_variance = code.narrow(1, latent, latent)?.contiguous()?;
-        Ok((mean, log_variance.clamp(LOG_VARIANCE.0, LOG_VARIANCE.1)?))
+        Ok((mean, log_variance.clamp(LOG_VARIANCE[0], LOG_VARIANCE[1])?))
     }
 
     /// Stamps of unit sum `[b, bands, n, n]` from latents `[b, latent]`.

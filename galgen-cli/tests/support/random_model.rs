@@ -1,0 +1,85 @@
+//! A complete model file with random weights: the right form without any training, for tests and
+//! for measurements of speed, which do not depend on the values.
+
+use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
+use galgen_core::condition::{Condition, Conditions};
+use galgen_core::models::{Family, FlowVaePreset};
+use galgen_core::rng::{Philox, Stream};
+use galgen_core::spec::{Role, TensorSpec};
+use galgen_core::stamp::Geometry;
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, serialize};
+
+/// Bytes of a flow-VAE of the sizes of `preset`, stored in f16, with the conditions axis_ratio and
+/// concentration.
+pub fn random_model(preset: &FlowVaePreset, seed: u64) -> Vec<u8> {
+    let (card, tensors) = card(preset);
+    let mut rng = Philox::new(seed, 0, Stream::Training);
+    let stored: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|t| {
+            let bytes = values(&t, &mut rng);
+            (t.name, t.shape, bytes)
+        })
+        .collect();
+    let views = stored.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F16, shape.clone(), bytes).expect("as many as the shape");
+        (name.as_str(), view)
+    });
+    let metadata = [(METADATA_KEY.to_string(), card.to_json())];
+    serialize(views, Some(metadata.into_iter().collect())).expect("a valid file")
+}
+
+/// Values that keep activations of order one.
+fn values(tensor: &TensorSpec, rng: &mut Philox) -> Vec<u8> {
+    let (mean, sigma) = match tensor.role {
+        Role::Weight { fan_in } => (0.0, 1.0 / (fan_in as f64).sqrt()),
+        Role::Bias => (0.0, 0.1),
+        Role::Gain => (1.0, 0.1),
+    };
+    let n: usize = tensor.shape.iter().product();
+    (0..n)
+        .flat_map(|_| half::f16::from_f64(mean + sigma * rng.normal()).to_le_bytes())
+        .collect()
+}
+
+fn card(preset: &FlowVaePreset) -> (Card, Vec<TensorSpec>) {
+    let side = 4 << (preset.channels.len() - 1);
+    let geometry = Geometry {
+        side,
+        bands: vec!["r".into()],
+        half_light_radius: side as f64 / 8.0,
+    };
+    let condition = |name: &str, mean, deviation, range, description: &str| Condition {
+        name: name.into(),
+        unit: String::new(),
+        description: description.into(),
+        mean,
+        deviation,
+        range,
+    };
+    let conditions = Conditions {
+        list: vec![
+            condition("axis_ratio", 0.55, 0.2, [0.2, 0.95], "minor over major axis"),
+            condition("concentration", 2.8, 0.35, [2.1, 3.9], "C = 5 log10(r80 / r20)"),
+        ],
+        precision: vec![1.0, 0.0, 0.0, 1.0],
+        distance_limit: 13.8,
+    };
+    let model = preset.build(&geometry, conditions.len()).expect("a preset that fits its side");
+    let mut card = Card {
+        format_version: FORMAT_VERSION,
+        name: "random".into(),
+        description: "Random weights, for tests: what it draws are no galaxies.".into(),
+        fingerprint: String::new(),
+        geometry,
+        psf: "intrinsic".into(),
+        conditions,
+        model: Family::FlowVae(model),
+        training: serde_json::json!({ "data": "none", "seed": 1 }),
+        evaluation: serde_json::Value::Null,
+    };
+    card.fingerprint = card.compute_fingerprint();
+    let tensors = card.check().expect("a consistent card");
+    (card, tensors)
+}

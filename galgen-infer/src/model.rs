@@ -1,0 +1,132 @@
+//! A loaded model and a session that draws from it.
+
+use crate::error::LoadError;
+use crate::kernels::Simd;
+use crate::models::flow_vae;
+use crate::weights::Weights;
+use alloc::sync::Arc;
+use core::fmt;
+use galgen_core::card::{Card, METADATA_KEY};
+use galgen_core::models::Family;
+use galgen_core::object::ObjectError;
+
+/// A model file in memory: the card and packed weights. Immutable; share it between threads through
+/// an [`Arc`] and give each thread its own [`Session`](crate::session::Session).
+pub struct Model {
+    card: Card,
+    simd: Simd,
+    pub(crate) engine: Engine,
+}
+
+/// The engine of the model's family.
+pub(crate) enum Engine {
+    FlowVae(flow_vae::Engine),
+}
+
+impl Model {
+    /// Loads a model from the bytes of its file, for the widest instructions of this CPU.
+    ///
+    /// The result depends on the bytes only: every level of instructions gives the same bits.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Arc<Model>, LoadError> {
+        Self::from_bytes_on(bytes, Simd::detect())
+    }
+
+    /// Loads a model for given instructions; see [`Simd::available`].
+    pub fn from_bytes_on(bytes: &[u8], simd: Simd) -> Result<Arc<Model>, LoadError> {
+        let weights = Weights::parse(bytes)?;
+        let json = weights.metadata(METADATA_KEY).ok_or(LoadError::MissingCard)?;
+        let (card, tensors) = Card::parse(json)?;
+        weights.check(&tensors)?;
+        let engine = match &card.model {
+            Family::FlowVae(config) => {
+                Engine::FlowVae(flow_vae::Engine::new(config, &card.geometry, &weights, simd)?)
+            }
+        };
+        Ok(Arc::new(Model { card, simd, engine }))
+    }
+
+    /// Loads a model file.
+    #[cfg(feature = "std")]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Arc<Model>, LoadError> {
+        use alloc::string::ToString;
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|cause| LoadError::Io {
+            path: path.display().to_string(),
+            cause: cause.to_string(),
+        })?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// The card: geometry, conditions, family, provenance, evaluation.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The instructions that the kernels use.
+    pub fn simd(&self) -> Simd {
+        self.simd
+    }
+
+    /// Number of f32 of one stamp: bands x side x side.
+    pub fn stamp_len(&self) -> usize {
+        self.card.geometry.pixels()
+    }
+
+    /// Number of latent dimensions.
+    pub fn latent(&self) -> usize {
+        match &self.engine {
+            Engine::FlowVae(engine) => engine.latent(),
+        }
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.card.name)
+            .field("fingerprint", &self.card.fingerprint)
+            .field("simd", &self.simd)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an object cannot be drawn or scored.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum DrawError {
+    /// A number of the request is out of range.
+    #[error("object {id}: {error}")]
+    Object {
+        /// The object.
+        id: u64,
+        /// Which number and why.
+        error: ObjectError,
+    },
+    /// The decoder gave a stamp without light: the weights are damaged, or the conditions absurd.
+    #[error("object {id}: the model draws no light for these conditions, use conditions inside the trained range")]
+    NoLight {
+        /// The object.
+        id: u64,
+    },
+    /// The object's size, shear and magnification together leave the range of f64.
+    #[error("object {id}: size, shear and magnification cannot be rendered together")]
+    Unrenderable {
+        /// The object.
+        id: u64,
+    },
+    /// A stamp to be scored has no light or holds a number that is not finite.
+    #[error("the stamp has sum {sum} or holds a number that is not finite, expected finite pixels with a positive sum")]
+    Stamp {
+        /// Sum of its pixels.
+        sum: f64,
+    },
+    /// Conditions to score a stamp under, or the number of posterior draws, are out of range.
+    #[error("{field} is {found}, expected {expected}")]
+    Argument {
+        /// What was out of range.
+        field: &'static str,
+        /// Its value.
+        found: f64,
+        /// What would be right.
+        expected: &'static str,
+    },
+}

@@ -1,0 +1,265 @@
+//! Sampling, encoding and likelihood of the flow-VAE; the mathematics is in
+//! [`galgen_core::models::FlowVae`].
+
+use crate::error::LoadError;
+use crate::flow::FlowPlan;
+use crate::kernels::Simd;
+use crate::lower::Plan;
+use crate::weights::Weights;
+use alloc::vec;
+use alloc::vec::Vec;
+use galgen_core::models::{FlowVae, LOG_VARIANCE};
+use galgen_core::rng::{Philox, Stream};
+use galgen_core::stamp::{Geometry, window};
+
+/// ln(2 pi)
+const LN_2PI: f64 = 1.837_877_066_409_345_5;
+
+/// A flow-VAE with packed weights.
+pub(crate) struct Engine {
+    config: FlowVae,
+    encoder: Plan,
+    decoder: Plan,
+    flow: FlowPlan,
+    window: Vec<f32>,
+    bands: usize,
+}
+
+/// Everything that is written while drawing or scoring one object.
+pub(crate) struct Scratch {
+    plans: Vec<f32>,
+    stamp: Vec<f32>,
+    code: Vec<f32>,
+    z32: Vec<f32>,
+    z: Vec<f64>,
+    u: Vec<f64>,
+    log_weights: LogSumExp,
+}
+
+/// A stamp to be scored. The conditions are given apart, standardised.
+pub(crate) struct Observed<'a> {
+    /// Unit sum, galaxy frame.
+    pub stamp: &'a [f32],
+    /// Sky noise of a pixel in units of the stamp's sum, or the model's typical one.
+    pub sky: Option<f64>,
+}
+
+/// The decoder gave no light, or not a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoLight;
+
+impl Engine {
+    pub fn new(
+        config: &FlowVae,
+        geometry: &Geometry,
+        weights: &Weights,
+        simd: Simd,
+    ) -> Result<Self, LoadError> {
+        Ok(Engine {
+            config: config.clone(),
+            encoder: Plan::new(&config.encoder, "encoder", weights, simd)?,
+            decoder: Plan::new(&config.decoder, "decoder", weights, simd)?,
+            flow: FlowPlan::new(&config.flow, "flow", weights, simd)?,
+            window: window(geometry.side),
+            bands: geometry.bands.len(),
+        })
+    }
+
+    pub fn latent(&self) -> usize {
+        self.config.latent
+    }
+
+    pub fn scratch(&self) -> Scratch {
+        let plans = [&self.encoder, &self.decoder].map(Plan::scratch_len);
+        let longest = plans[0].max(plans[1]).max(self.flow.scratch_len());
+        Scratch {
+            plans: vec![0.0; longest],
+            stamp: vec![0.0; self.bands * self.window.len()],
+            code: vec![0.0; 2 * self.config.latent],
+            z32: vec![0.0; self.config.latent],
+            z: vec![0.0; self.config.latent],
+            u: vec![0.0; self.config.latent],
+            log_weights: LogSumExp::default(),
+        }
+    }
+
+    /// Draws the shape of object `id`: unit sum, galaxy frame.
+    pub fn draw(
+        &self,
+        seed: u64,
+        id: u64,
+        context: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), NoLight> {
+        let mut rng = Philox::new(seed, id, Stream::Latent);
+        scratch.z.fill_with(|| rng.normal());
+        self.flow.generate(&mut scratch.z, context, &mut scratch.plans);
+        for (z32, &z) in scratch.z32.iter_mut().zip(&scratch.z) {
+            *z32 = z as f32;
+        }
+        self.decode_into(&scratch.z32, context, &mut scratch.plans, out)
+    }
+
+    /// The unit-sum stamp of latent `z`.
+    pub fn decode(
+        &self,
+        z: &[f32],
+        context: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), NoLight> {
+        self.decode_into(z, context, &mut scratch.plans, out)
+    }
+
+    fn decode_into(
+        &self,
+        z: &[f32],
+        context: &[f32],
+        plans: &mut [f32],
+        out: &mut [f32],
+    ) -> Result<(), NoLight> {
+        self.decoder.run(z, context, out, plans);
+        let mut sum = 0.0;
+        for plane in out.chunks_exact_mut(self.window.len()) {
+            for (pixel, window) in plane.iter_mut().zip(&self.window) {
+                *pixel *= window;
+                sum += f64::from(*pixel);
+            }
+        }
+        if !(sum.is_finite() && sum > 0.0) {
+            return Err(NoLight);
+        }
+        for pixel in out {
+            *pixel = (f64::from(*pixel) / sum) as f32;
+        }
+        Ok(())
+    }
+
+    /// Mean and ln variance of the posterior of z, for a unit-sum stamp.
+    pub fn encode(
+        &self,
+        stamp: &[f32],
+        context: &[f32],
+        scratch: &mut Scratch,
+        mean: &mut [f32],
+        log_variance: &mut [f32],
+    ) {
+        let latent = self.config.latent;
+        self.encode_into(stamp, context, scratch);
+        mean.copy_from_slice(&scratch.code[..latent]);
+        log_variance.copy_from_slice(&scratch.code[latent..]);
+    }
+
+    fn encode_into(&self, stamp: &[f32], context: &[f32], scratch: &mut Scratch) {
+        let latent = self.config.latent;
+        let intensity = self.config.intensity as f32;
+        for (x, &pixel) in scratch.stamp.iter_mut().zip(stamp) {
+            *x = pixel * intensity;
+        }
+        self.encoder.run(&scratch.stamp, context, &mut scratch.code, &mut scratch.plans);
+        for v in &mut scratch.code[latent..] {
+            *v = v.clamp(LOG_VARIANCE[0], LOG_VARIANCE[1]);
+        }
+    }
+
+    /// ln p(z | context) under the flow.
+    pub fn log_prob_latent(&self, z: &[f64], context: &[f32], scratch: &mut Scratch) -> f64 {
+        scratch.u.copy_from_slice(z);
+        self.log_prob_u(context, scratch)
+    }
+
+    /// ln p of the latent that stands in `scratch.u`, which is overwritten.
+    fn log_prob_u(&self, context: &[f32], scratch: &mut Scratch) -> f64 {
+        let log_det = self.flow.normalise(&mut scratch.u, context, &mut scratch.plans);
+        log_det + scratch.u.iter().map(|&u| log_normal(u)).sum::<f64>()
+    }
+
+    /// Importance-weighted lower bound (Burda et al. 2016) of ln p(stamp | context) with `samples`
+    /// posterior draws; with one, an unbiased draw of the evidence lower bound.
+    pub fn log_likelihood(
+        &self,
+        observed: &Observed,
+        context: &[f32],
+        samples: u32,
+        rng: &mut Philox,
+        scratch: &mut Scratch,
+    ) -> f64 {
+        let latent = self.config.latent;
+        self.encode_into(observed.stamp, context, scratch);
+        scratch.log_weights = LogSumExp::default();
+        for _ in 0..samples {
+            let mut log_posterior = 0.0;
+            for i in 0..latent {
+                let log_variance = f64::from(scratch.code[latent + i]);
+                let normal = rng.normal();
+                let deviation = libm::exp(0.5 * log_variance);
+                let z = f64::from(scratch.code[i]) + deviation * normal;
+                // The decoder sees f32; the flow is evaluated where the decoder is.
+                scratch.z32[i] = z as f32;
+                scratch.u[i] = f64::from(scratch.z32[i]);
+                log_posterior += log_normal(normal) - 0.5 * log_variance;
+            }
+            let log_prior = self.log_prob_u(context, scratch);
+            let Scratch { plans, stamp, z32, .. } = scratch;
+            let log_pixels = match self.decode_into(z32, context, plans, stamp) {
+                Ok(()) => self.log_pixels(observed, stamp),
+                Err(NoLight) => f64::NEG_INFINITY,
+            };
+            scratch.log_weights.add(log_pixels + log_prior - log_posterior);
+        }
+        scratch.log_weights.value() - libm::log(f64::from(samples))
+    }
+
+    /// ln p(stamp | z) in intensity units over the pixels inside the stamp's circle.
+    fn log_pixels(&self, observed: &Observed, decoded: &[f32]) -> f64 {
+        let noise = &self.config.noise;
+        let intensity = self.config.intensity;
+        let sky = observed.sky.map_or(noise.typical_sky, |s| s * intensity);
+        let plane = self.window.len();
+        let mut sum = 0.0;
+        for (i, (&x, &m)) in observed.stamp.iter().zip(decoded).enumerate() {
+            if self.window[i % plane] > 0.0 {
+                let model = f64::from(m) * intensity;
+                let residual = f64::from(x) * intensity - model;
+                let variance = noise.variance(model, sky);
+                sum += residual * residual / variance + libm::log(variance) + LN_2PI;
+            }
+        }
+        -0.5 * sum
+    }
+}
+
+/// ln of the standard normal density.
+fn log_normal(x: f64) -> f64 {
+    -0.5 * (x * x + LN_2PI)
+}
+
+/// Running ln(sum exp(x)) that does not overflow.
+#[derive(Clone, Copy)]
+struct LogSumExp {
+    largest: f64,
+    /// Sum of exp(x - largest).
+    sum: f64,
+}
+
+impl Default for LogSumExp {
+    fn default() -> Self {
+        LogSumExp { largest: f64::NEG_INFINITY, sum: 0.0 }
+    }
+}
+
+impl LogSumExp {
+    fn add(&mut self, x: f64) {
+        if x <= self.largest {
+            self.sum += libm::exp(x - self.largest);
+        } else if x > f64::NEG_INFINITY {
+            self.sum = self.sum * libm::exp(self.largest - x) + 1.0;
+            self.largest = x;
+        }
+    }
+
+    fn value(&self) -> f64 {
+        self.largest + libm::log(self.sum)
+    }
+}

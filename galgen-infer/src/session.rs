@@ -1,0 +1,339 @@
+//! Drawing and scoring: one session per thread, all memory taken at the start.
+
+use crate::model::{DrawError, Engine, Model};
+use crate::models::flow_vae::{self, NoLight, Observed};
+use crate::render::{Affine, Grid, Lens, NativeFrame, Noise, Renderer};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use galgen_core::condition::Flags;
+use galgen_core::measure;
+use galgen_core::object::{Object, SizeDefinition};
+use galgen_core::rng::{Philox, Stream};
+
+/// Name of the condition that fixes the half-light ellipse of a stamp.
+const AXIS_RATIO: &str = "axis_ratio";
+/// A drawn stamp rounder than this has no orientation that could be corrected.
+const ROUND: f64 = 0.97;
+
+/// What was drawn, beside the pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawn {
+    /// What is unusual about the request or the stamp.
+    pub flags: Flags,
+    /// Side of a pixel of the output, in arcsec. In the galaxy frame: before lensing.
+    pub pixel_scale: f64,
+    /// 2 x 2 matrix, row-major, from an offset in pixels of the *galaxy frame* to the sky in arcsec:
+    /// rotation, shear and magnification included.
+    pub jacobian: [f64; 4],
+    /// Half-light radius of the drawn stamp in pixels of the galaxy frame, by the requested definition.
+    pub half_light_radius: f64,
+    /// Total flux of the galaxy, lensed: the request's flux times its magnification.
+    pub flux: f64,
+    /// Share of `flux` inside the output; 1 for native stamps.
+    pub fraction_inside: f64,
+}
+
+/// Draws and scores with one [`Model`]. Holds all scratch memory: after construction nothing is
+/// allocated. One per thread.
+pub struct Session {
+    model: Arc<Model>,
+    scratch: Scratch,
+    /// Unit-sum stamp in the galaxy frame.
+    shape: Vec<f32>,
+    /// All bands of `shape` added, for measurements.
+    light: Vec<f32>,
+    context: Vec<f32>,
+    native: Renderer,
+    axis_ratio: Option<usize>,
+}
+
+enum Scratch {
+    FlowVae(flow_vae::Scratch),
+}
+
+impl Session {
+    /// A session of `model`.
+    pub fn new(model: Arc<Model>) -> Session {
+        let geometry = &model.card().geometry;
+        let (side, bands) = (geometry.side, geometry.bands.len());
+        let pixels = Grid { width: side, height: side, pixel_scale: 1.0 };
+        let native = Renderer::new(side, bands, pixels, None);
+        Session {
+            scratch: match &model.engine {
+                Engine::FlowVae(engine) => Scratch::FlowVae(engine.scratch()),
+            },
+            shape: vec![0.0; geometry.pixels()],
+            light: vec![0.0; if bands > 1 { side * side } else { 0 }],
+            context: vec![0.0; model.card().conditions.len()],
+            native: native.expect("a checked card has a stamp that can be rendered"),
+            axis_ratio: model.card().conditions.position(AXIS_RATIO),
+            model,
+        }
+    }
+
+    /// The model that this session draws from.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Draws `object` into `out` (`[bands, side, side]`) in the **galaxy frame**: the network's own
+    /// grid, major axis near x, nothing resampled. `jacobian` of the result carries size, orientation,
+    /// shear and magnification exactly. Sum = flux (lensed), all pixels 0 or more.
+    ///
+    /// # Panics
+    /// If `out` is not [`Model::stamp_len`] long.
+    pub fn sample_galaxy_frame(
+        &mut self,
+        seed: u64,
+        object: &Object,
+        out: &mut [f32],
+    ) -> Result<Drawn, DrawError> {
+        assert_eq!(out.len(), self.shape.len(), "length of the output stamp");
+        let (drawn, _) = self.draw(seed, object)?;
+        for (out, &pixel) in out.iter_mut().zip(&self.shape) {
+            *out = (f64::from(pixel) * drawn.flux) as f32;
+        }
+        Ok(drawn)
+    }
+
+    /// Draws `object` into `out` (`[bands, side, side]`) as a **native** stamp: axes along the sky's,
+    /// rotated, sheared and magnified, with a pixel scale of its own
+    /// (`pixel_scale` of the result) that keeps all of the light inside. Sum = flux (lensed).
+    ///
+    /// # Panics
+    /// If `out` is not [`Model::stamp_len`] long.
+    pub fn sample_native(
+        &mut self,
+        seed: u64,
+        object: &Object,
+        out: &mut [f32],
+    ) -> Result<Drawn, DrawError> {
+        assert_eq!(out.len(), self.shape.len(), "length of the output stamp");
+        let (mut drawn, frame) = self.draw(seed, object)?;
+        let to_pixels = Affine::scale(1.0 / frame.pixel_scale)
+            .map_err(|_| DrawError::Unrenderable { id: object.id })?;
+        let affine = frame.affine.then(&to_pixels);
+        let rendered = self.native.render(&self.shape, &affine, [0.0, 0.0], drawn.flux, out);
+        drawn.pixel_scale = frame.pixel_scale;
+        drawn.fraction_inside = rendered.fraction_inside;
+        Ok(drawn)
+    }
+
+    /// Draws `object` into `out` on the grid of `renderer`, through its point-spread function if it has
+    /// one, with the galaxy's centre at `offset` arcsec from the grid's centre, and adds `noise`.
+    ///
+    /// # Panics
+    /// If `renderer` was made for another stamp than this model's, or `out` is not
+    /// [`Renderer::image_len`] long.
+    pub fn sample_rendered(
+        &mut self,
+        seed: u64,
+        object: &Object,
+        offset: [f64; 2],
+        renderer: &mut Renderer,
+        noise: Option<&Noise>,
+        out: &mut [f32],
+    ) -> Result<Drawn, DrawError> {
+        let (mut drawn, frame) = self.draw(seed, object)?;
+        let rendered = renderer.render(&self.shape, &frame.affine, offset, drawn.flux, out);
+        if let Some(noise) = noise {
+            noise.add(out, seed, object.id);
+        }
+        drawn.pixel_scale = renderer.grid().pixel_scale;
+        drawn.fraction_inside = rendered.fraction_inside;
+        Ok(drawn)
+    }
+
+    /// Draws the unit-sum shape and works out where it goes on the sky.
+    fn draw(&mut self, seed: u64, object: &Object) -> Result<(Drawn, NativeFrame), DrawError> {
+        let id = object.id;
+        let card = self.model.card();
+        let count = card.conditions.len();
+        object.check(count).map_err(|error| DrawError::Object { id, error })?;
+        let conditions = &object.conditions[..count];
+        let mut flags = card.conditions.standardise(conditions, &mut self.context);
+        let drawn = match (&self.model.engine, &mut self.scratch) {
+            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
+                engine.draw(seed, id, &self.context, scratch, &mut self.shape)
+            }
+        };
+        drawn.map_err(|NoLight| DrawError::NoLight { id })?;
+
+        let side = card.geometry.side;
+        let light = sum_bands(&self.shape, &mut self.light);
+        let moments = measure::shape(light, side);
+        let turn = match moments {
+            Some(m) if m.ellipse.axis_ratio < ROUND => m.ellipse.position_angle,
+            _ => {
+                flags = flags | Flags(Flags::ROUND);
+                0.0
+            }
+        };
+        let axis_ratio = match object.size_definition {
+            SizeDefinition::Circular => 1.0,
+            SizeDefinition::SemiMajor => match (self.axis_ratio, moments) {
+                (Some(i), _) => f64::from(conditions[i]).clamp(0.05, 1.0),
+                (None, Some(m)) => m.ellipse.axis_ratio,
+                (None, None) => 1.0,
+            },
+        };
+        let radius = measure::half_light_radius(light, side, axis_ratio)
+            .ok_or(DrawError::NoLight { id })?;
+
+        let unrenderable = |_| DrawError::Unrenderable { id };
+        let lens = Lens::new(object.shear[0], object.shear[1], object.magnification)
+            .map_err(unrenderable)?;
+        let scale = object.half_light_radius / radius;
+        let frame = NativeFrame::new(scale, object.position_angle - turn, lens)
+            .map_err(unrenderable)?;
+        let result = Drawn {
+            flags,
+            pixel_scale: scale,
+            jacobian: frame.affine.matrix(),
+            half_light_radius: radius,
+            flux: object.flux * object.magnification,
+            fraction_inside: 1.0,
+        };
+        Ok((result, frame))
+    }
+
+    /// The unit-sum stamp of latent `z` under physical `conditions`, in the galaxy frame.
+    ///
+    /// # Panics
+    /// If a slice has not the model's length.
+    pub fn decode(
+        &mut self,
+        z: &[f32],
+        conditions: &[f32],
+        out: &mut [f32],
+    ) -> Result<Flags, DrawError> {
+        let flags = self.set_context(conditions)?;
+        finite("latent", z)?;
+        let decoded = match (&self.model.engine, &mut self.scratch) {
+            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
+                engine.decode(z, &self.context, scratch, out)
+            }
+        };
+        decoded.map_err(|NoLight| DrawError::NoLight { id: 0 })?;
+        Ok(flags)
+    }
+
+    /// Mean and ln variance (each [`Model::latent`] long) of the posterior of the latent, for a stamp
+    /// in the galaxy frame (any positive sum) under physical `conditions`.
+    ///
+    /// # Panics
+    /// If a slice has not the model's length.
+    pub fn encode(
+        &mut self,
+        stamp: &[f32],
+        conditions: &[f32],
+        mean: &mut [f32],
+        log_variance: &mut [f32],
+    ) -> Result<Flags, DrawError> {
+        let flags = self.set_context(conditions)?;
+        self.set_shape(stamp)?;
+        match (&self.model.engine, &mut self.scratch) {
+            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
+                engine.encode(&self.shape, &self.context, scratch, mean, log_variance);
+            }
+        }
+        Ok(flags)
+    }
+
+    /// ln p(z | conditions) of a latent under the flow, in nats. Exact.
+    ///
+    /// # Panics
+    /// If a slice has not the model's length.
+    pub fn log_prob_latent(&mut self, z: &[f64], conditions: &[f32]) -> Result<f64, DrawError> {
+        self.set_context(conditions)?;
+        if let Some(&found) = z.iter().find(|v| !v.is_finite()) {
+            return Err(DrawError::Argument { field: "latent", found, expected: "finite numbers" });
+        }
+        Ok(match (&self.model.engine, &mut self.scratch) {
+            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
+                engine.log_prob_latent(z, &self.context, scratch)
+            }
+        })
+    }
+
+    /// Lower bound of ln p(stamp | conditions), in nats, with `samples` posterior draws of (seed, id):
+    /// the importance-weighted bound (Burda et al. 2016), whose mean grows towards the truth with `samples`;
+    /// with 1, one draw of the evidence lower bound.
+    ///
+    /// The stamp is in the galaxy frame, with any positive sum. The density is over pixels in units
+    /// of `intensity` of the model's configuration, inside the stamp's circle. `sky` is the noise of
+    /// a pixel in the stamp's own unit; `None` takes that of a typical training stamp.
+    ///
+    /// # Panics
+    /// If a slice has not the model's length.
+    pub fn log_likelihood(
+        &mut self,
+        stamp: &[f32],
+        conditions: &[f32],
+        sky: Option<f64>,
+        samples: u32,
+        seed: u64,
+        id: u64,
+    ) -> Result<f64, DrawError> {
+        self.set_context(conditions)?;
+        if samples == 0 {
+            let expected = "1 or more";
+            return Err(DrawError::Argument { field: "samples", found: 0.0, expected });
+        }
+        if let Some(found) = sky.filter(|s| !(s.is_finite() && *s >= 0.0)) {
+            let expected = "a finite number, 0 or more";
+            return Err(DrawError::Argument { field: "sky", found, expected });
+        }
+        let sum = self.set_shape(stamp)?;
+        let mut rng = Philox::new(seed, id, Stream::Posterior);
+        let observed = Observed { stamp: &self.shape, sky: sky.map(|s| s / sum) };
+        Ok(match (&self.model.engine, &mut self.scratch) {
+            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
+                engine.log_likelihood(&observed, &self.context, samples, &mut rng, scratch)
+            }
+        })
+    }
+
+    fn set_context(&mut self, conditions: &[f32]) -> Result<Flags, DrawError> {
+        finite("conditions", conditions)?;
+        Ok(self.model.card().conditions.standardise(conditions, &mut self.context))
+    }
+
+    /// Normalises `stamp` into `self.shape`; returns its sum.
+    fn set_shape(&mut self, stamp: &[f32]) -> Result<f64, DrawError> {
+        assert_eq!(stamp.len(), self.shape.len(), "length of the stamp");
+        let sum = measure::total(stamp);
+        let bad = !(sum.is_finite() && sum > 0.0) || stamp.iter().any(|p| !p.is_finite());
+        if bad {
+            return Err(DrawError::Stamp { sum });
+        }
+        for (shape, &pixel) in self.shape.iter_mut().zip(stamp) {
+            *shape = (f64::from(pixel) / sum) as f32;
+        }
+        Ok(sum)
+    }
+}
+
+fn finite(field: &'static str, values: &[f32]) -> Result<(), DrawError> {
+    match values.iter().find(|v| !v.is_finite()) {
+        Some(&found) => {
+            Err(DrawError::Argument { field, found: f64::from(found), expected: "finite numbers" })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The stamp's light in all bands; the stamp itself when it has one (`sum` is then empty).
+fn sum_bands<'a>(stamp: &'a [f32], sum: &'a mut [f32]) -> &'a [f32] {
+    if sum.is_empty() {
+        return stamp;
+    }
+    sum.fill(0.0);
+    for plane in stamp.chunks_exact(sum.len()) {
+        for (total, pixel) in sum.iter_mut().zip(plane) {
+            *total += pixel;
+        }
+    }
+    sum
+}

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Makes the two training sets of recipes/default.toml from the pictures under $GALGEN_DATA.
+#   recipes/prepare.sh OUTPUT_DIRECTORY
+set -eu
+out=${1:?usage: recipes/prepare.sh OUTPUT_DIRECTORY}
+data=${GALGEN_DATA:-../shared/data}
+train=${GALGEN_TRAIN:-cargo run --release -q -p galgen-train --}
+mkdir -p "$out"
+
+$train prepare --source "$data/efigi/images" --output "$out/efigi.safetensors" \
+    --name efigi --credit "EFIGI (Baillard et al. 2011, A&A 532, A74), SDSS" \
+    --stretch stiff \
+    --stretch-note "power law of gamma 2.2, the default of the STIFF composer; that EFIGI used it is believed, not documented; exponential disks come out straight" \
+    --sheets "$out/sheets-efigi"
+
+$train prepare --source "$data/sdss200/images" --output "$out/sdss200.safetensors" \
+    --name sdss200 --credit "SDSS sky server" \
+    --table "$data/sdss200/index.csv" --pixel-scale 0.191 \
+    --stretch sky-server --psf-fwhm 6.8 --min-hlr 7.5 \
+    --stretch-note "asinh of the mean intensity with softening sqrt(20), the value of public imitations of the sky server; no official parameter is known, star widths suggest 4.5 to 5.5; the noise level is not that of the survey's images" \
+    --sheets "$out/sheets-sdss200"
