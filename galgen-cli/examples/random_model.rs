@@ -1,7 +1,7 @@
 //! Writes a model file of random weights with the sizes of the default preset, to measure speed or
 //! to build before a model is trained: `cargo run -p galgen-cli --example random_model -- FILE`.
 
-#[path = "../tests/support/random_model.rs"]
+#[path = "../tests/cli/random_model.rs"]
 mod random_model;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

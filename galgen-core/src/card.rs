@@ -49,7 +49,9 @@ pub enum CardError {
     #[error("the model card cannot be read: {0}")]
     Unreadable(String),
     /// Written by a newer galgen.
-    #[error("the model card has format version {found}, this galgen reads up to {FORMAT_VERSION}: use a newer galgen")]
+    #[error(
+        "the model card has format version {found}, this galgen reads up to {FORMAT_VERSION}: use a newer galgen"
+    )]
     Newer {
         /// The file's version.
         found: u32,
@@ -58,7 +60,9 @@ pub enum CardError {
     #[error("the model card contradicts itself: {0}")]
     Contradiction(String),
     /// Geometry, conditions or model were changed after training.
-    #[error("the model card has fingerprint {found}, expected {expected}: it was altered after training")]
+    #[error(
+        "the model card has fingerprint {found}, expected {expected}: it was altered after training"
+    )]
     Altered {
         /// Stated in the card.
         found: String,
@@ -80,13 +84,18 @@ impl Card {
         // The version first: a newer card may have fields that this one would reject as unknown.
         let version: Version = serde_json::from_str(json).map_err(unreadable)?;
         if version.format_version > FORMAT_VERSION {
-            return Err(CardError::Newer { found: version.format_version });
+            return Err(CardError::Newer {
+                found: version.format_version,
+            });
         }
         let card: Card = serde_json::from_str(json).map_err(unreadable)?;
         let tensors = card.check()?;
         let expected = card.compute_fingerprint();
         if card.fingerprint != expected {
-            return Err(CardError::Altered { found: card.fingerprint, expected });
+            return Err(CardError::Altered {
+                found: card.fingerprint,
+                expected,
+            });
         }
         Ok((card, tensors))
     }
@@ -137,8 +146,16 @@ mod tests {
     use alloc::vec;
 
     fn card() -> Card {
-        let geometry = Geometry { side: 16, bands: vec!["r".into()], half_light_radius: 2.1 };
-        let preset = FlowVaePreset { channels: vec![8, 4, 4], latent: 4, ..Default::default() };
+        let geometry = Geometry {
+            side: 16,
+            bands: vec!["r".into()],
+            half_light_radius: 2.1,
+        };
+        let preset = FlowVaePreset {
+            channels: vec![8, 4, 4],
+            latent: 4,
+            ..Default::default()
+        };
         let mut card = Card {
             format_version: FORMAT_VERSION,
             name: "test".into(),
@@ -169,14 +186,25 @@ mod tests {
         let json = newer.to_json().replacen('{', "{\"a_new_field\":1,", 1);
         assert_eq!(Card::parse(&json), Err(CardError::Newer { found: 2 }));
 
-        let altered = card().to_json().replace("\"psf\":\"intrinsic\"", "\"psf\":\"HST\"");
-        assert!(matches!(Card::parse(&altered), Err(CardError::Altered { .. })));
+        let altered = card()
+            .to_json()
+            .replace("\"psf\":\"intrinsic\"", "\"psf\":\"HST\"");
+        assert!(matches!(
+            Card::parse(&altered),
+            Err(CardError::Altered { .. })
+        ));
 
         let wrong = card().to_json().replace("\"latent\":4", "\"latent\":5");
-        assert!(matches!(Card::parse(&wrong), Err(CardError::Contradiction(_))));
+        assert!(matches!(
+            Card::parse(&wrong),
+            Err(CardError::Contradiction(_))
+        ));
 
         let huge = card().to_json().replace("\"side\":16", "\"side\":1000000");
-        assert!(matches!(Card::parse(&huge), Err(CardError::Contradiction(_))));
+        assert!(matches!(
+            Card::parse(&huge),
+            Err(CardError::Contradiction(_))
+        ));
 
         assert!(matches!(Card::parse("{"), Err(CardError::Unreadable(_))));
         assert!(matches!(Card::parse("[]"), Err(CardError::Unreadable(_))));

@@ -91,12 +91,18 @@ impl Conditions {
             return Err(format!("{n} conditions, expected at most {MAX_CONDITIONS}"));
         }
         if self.precision.len() != n * n || self.precision.iter().any(|v| !v.is_finite()) {
-            return Err(format!("precision has {} numbers, expected {n} x {n} finite ones", self.precision.len()));
+            return Err(format!(
+                "precision has {} numbers, expected {n} x {n} finite ones",
+                self.precision.len()
+            ));
         }
         for (i, c) in self.list.iter().enumerate() {
             let positive = c.deviation.is_finite() && c.deviation > 0.0;
             if !(positive && c.mean.is_finite() && c.range[0] <= c.range[1]) {
-                return Err(format!("condition `{}`: mean, deviation > 0 and an ordered range expected", c.name));
+                return Err(format!(
+                    "condition `{}`: mean, deviation > 0 and an ordered range expected",
+                    c.name
+                ));
             }
             if self.position(&c.name) != Some(i) {
                 return Err(format!("condition `{}` appears twice", c.name));
@@ -109,7 +115,10 @@ impl Conditions {
     /// is outside the trained domain. Both slices have `self.len()` elements.
     pub fn standardise(&self, values: &[f32], context: &mut [f32]) -> Flags {
         let n = self.len();
-        assert!(values.len() == n && context.len() == n, "{n} conditions expected");
+        assert!(
+            values.len() == n && context.len() == n,
+            "{n} conditions expected"
+        );
         let mut flags = 0;
         for (i, c) in self.list.iter().enumerate() {
             let value = f64::from(values[i]);
@@ -123,7 +132,8 @@ impl Conditions {
         let mut distance = 0.0;
         for i in 0..n {
             for j in 0..n {
-                distance += f64::from(context[i]) * self.precision[i * n + j] * f64::from(context[j]);
+                distance +=
+                    f64::from(context[i]) * self.precision[i * n + j] * f64::from(context[j]);
             }
         }
         if distance > self.distance_limit {
@@ -216,7 +226,10 @@ mod tests {
             let [r20, _, r80] = radii(n, low);
             let expected = 5.0 * libm::log10(r80 / r20);
             let found = concentration_from_sersic(n);
-            assert!((found - expected).abs() < 0.02, "n {n}: {found}, integrated {expected}");
+            assert!(
+                (found - expected).abs() < 0.02,
+                "n {n}: {found}, integrated {expected}"
+            );
         }
         assert_eq!(concentration_from_sersic(0.1), SERSIC_TABLE[0].1);
         assert_eq!(concentration_from_sersic(20.0), SERSIC_TABLE[12].1);
@@ -254,7 +267,11 @@ mod tests {
         let across = conditions.standardise(&[0.9, 0.1], &mut context);
         assert!(along.is_clear());
         assert_eq!(across, Flags(Flags::JOINT_EXTRAPOLATION));
-        assert!(conditions.standardise(&[f32::NAN, 0.5], &mut context).out_of_range(0));
+        assert!(
+            conditions
+                .standardise(&[f32::NAN, 0.5], &mut context)
+                .out_of_range(0)
+        );
     }
 
     #[test]

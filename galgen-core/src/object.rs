@@ -55,26 +55,47 @@ impl Object {
 
     /// Checks every number; `conditions` is how many the model has.
     pub fn check(&self, conditions: usize) -> Result<(), ObjectError> {
-        let fail = |field, found, expected| Err(ObjectError { field, found, expected });
+        let fail = |field, found, expected| {
+            Err(ObjectError {
+                field,
+                found,
+                expected,
+            })
+        };
         let positive = |v: f64| v.is_finite() && v > 0.0;
         if !positive(self.half_light_radius) {
-            return fail("half_light_radius", self.half_light_radius, "a positive number of arcsec");
+            return fail(
+                "half_light_radius",
+                self.half_light_radius,
+                "a positive number of arcsec",
+            );
         }
         if !(self.flux.is_finite() && self.flux >= 0.0) {
             return fail("flux", self.flux, "a finite number, 0 or more");
         }
         if !self.position_angle.is_finite() {
-            return fail("position_angle", self.position_angle, "a finite number of degrees");
+            return fail(
+                "position_angle",
+                self.position_angle,
+                "a finite number of degrees",
+            );
         }
         let g = libm::hypot(self.shear[0], self.shear[1]);
-        if !(g < 1.0) {
+        if g.is_nan() || g >= 1.0 {
             return fail("shear", g, "|g| below 1");
         }
         if !positive(self.magnification) {
             return fail("magnification", self.magnification, "a positive number");
         }
-        match self.conditions[..conditions].iter().position(|c| !c.is_finite()) {
-            Some(i) => fail("conditions", f64::from(self.conditions[i]), "finite numbers"),
+        match self.conditions[..conditions]
+            .iter()
+            .position(|c| !c.is_finite())
+        {
+            Some(i) => fail(
+                "conditions",
+                f64::from(self.conditions[i]),
+                "finite numbers",
+            ),
             None => Ok(()),
         }
     }
@@ -105,13 +126,15 @@ mod tests {
     fn every_bad_field_is_named() {
         let good = Object::new(1, &[0.5, 3.0]);
         assert_eq!(good.check(2), Ok(()));
-        let broken: [(&str, fn(&mut Object)); 8] = [
+        type Breaks = fn(&mut Object);
+        let broken: [(&str, Breaks); 9] = [
             ("half_light_radius", |o| o.half_light_radius = -1.0),
             ("half_light_radius", |o| o.half_light_radius = f64::NAN),
             ("flux", |o| o.flux = -1e-9),
             ("flux", |o| o.flux = f64::INFINITY),
             ("position_angle", |o| o.position_angle = f64::NAN),
             ("shear", |o| o.shear = [0.8, 0.7]),
+            ("shear", |o| o.shear[0] = f64::NAN),
             ("magnification", |o| o.magnification = 0.0),
             ("conditions", |o| o.conditions[1] = f32::NAN),
         ];

@@ -136,7 +136,11 @@ mod tests {
         sample
             .iter()
             .enumerate()
-            .map(|(i, &x)| (cdf(x) - i as f64 / n).abs().max((cdf(x) - (i + 1) as f64 / n).abs()))
+            .map(|(i, &x)| {
+                (cdf(x) - i as f64 / n)
+                    .abs()
+                    .max((cdf(x) - (i + 1) as f64 / n).abs())
+            })
             .fold(0.0, f64::max)
     }
 
@@ -162,8 +166,14 @@ mod tests {
         for _ in 0..60_000 {
             counts[rng.below(6) as usize] += 1;
         }
-        let chi2: f64 = counts.iter().map(|&c| (f64::from(c) - 1e4).powi(2) / 1e4).sum();
-        assert!(chi2 < 20.5, "chi-square {chi2} on 5 degrees of freedom, 0.1 % point 20.5");
+        let chi2: f64 = counts
+            .iter()
+            .map(|&c| (f64::from(c) - 1e4).powi(2) / 1e4)
+            .sum();
+        assert!(
+            chi2 < 20.5,
+            "chi-square {chi2} on 5 degrees of freedom, 0.1 % point 20.5"
+        );
     }
 
     #[test]

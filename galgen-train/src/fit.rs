@@ -35,7 +35,7 @@ pub struct Trainer<'a> {
     recipe: &'a Recipe,
     recipe_text: String,
     samples: &'a Samples,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
     device: Device,
     quiet: bool,
 }
@@ -134,6 +134,11 @@ impl<'a> Trainer<'a> {
         })
     }
 
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        self.recipe
+    }
+
     /// Trains to the end, or until `limit` more steps are made; `true` when there is nothing more to do.
     pub fn run(&mut self, limit: Option<u64>) -> std::result::Result<bool, FitError> {
         let mut left = limit.unwrap_or(u64::MAX);
@@ -171,6 +176,8 @@ impl<'a> Trainer<'a> {
             *left -= 1;
             if self.state.step % stage.validate_every == 0 || self.state.step == stage.steps {
                 let (reconstruction, divergence) = self.validate_vae()?;
+                // A step may have ruined the weights; the checkpoint must stay from before.
+                self.check_finite((reconstruction + divergence) as f32, &chosen)?;
                 self.record(Record {
                     phase: Phase::Vae,
                     step: self.state.step,
@@ -225,6 +232,7 @@ impl<'a> Trainer<'a> {
                 let (z, context) = &validation;
                 let loss = self.learner(&self.state.average)?.flow_loss(z, context.as_ref())?;
                 let loss = f64::from(loss.to_scalar::<f32>()?);
+                self.check_finite(loss as f32, &chosen)?;
                 if loss < self.state.best_loss {
                     self.state.best_loss = loss;
                     for (name, var) in self.state.average.iter(&[""]) {

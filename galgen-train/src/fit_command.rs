@@ -1,12 +1,15 @@
 //! `galgen-train fit`.
 
 use crate::data::set::TrainingSet;
+use crate::export::export;
 use crate::fit::Trainer;
 use crate::recipe::Recipe;
 use crate::samples::Samples;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
+use serde_json::json;
 use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
 
 /// Where the training computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,7 +55,8 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
         .iter()
         .map(|name| TrainingSet::load(args.data.join(name)).map_err(|e| e.to_string()))
         .collect::<Result<Vec<_>, _>>()?;
-    let samples = Samples::new(&sets, &recipe.data.conditions, recipe.data.validation)?;
+    let samples = Samples::new(&sets, &recipe.data.conditions, recipe.data.validation)?
+        .with_noise_correlation(recipe.data.noise_correlation);
     if !args.quiet {
         eprintln!(
             "{} stamps for training, {} for validation; output in {}",
@@ -66,11 +70,64 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
     if !args.quiet {
         eprintln!("{} weights", trainer.state.parameters.count());
     }
-    let finished = trainer.run(args.max_steps).map_err(|e| e.to_string())?;
-    if !finished && !args.quiet {
-        eprintln!("stopped after --max-steps; continue with --resume");
+    let start = Instant::now();
+    if !trainer.run(args.max_steps).map_err(|e| e.to_string())? {
+        if !args.quiet {
+            eprintln!("stopped after --max-steps; continue with --resume");
+        }
+        return Ok(());
+    }
+    let path = args.out.join(MODEL);
+    let provenance = provenance(&recipe, &sets, &samples, &trainer, start.elapsed().as_secs());
+    export(&trainer, &samples, provenance, &path).map_err(|e| e.to_string())?;
+    if !args.quiet {
+        eprintln!("model: {}", path.display());
     }
     Ok(())
+}
+
+/// Name of the finished model in the output directory.
+pub const MODEL: &str = "model.safetensors";
+
+/// Where the model comes from, for its card.
+fn provenance(
+    recipe: &Recipe,
+    sets: &[TrainingSet],
+    samples: &Samples,
+    trainer: &Trainer,
+    seconds: u64,
+) -> serde_json::Value {
+    let data: Vec<_> = sets.iter().map(|set| &set.description).collect();
+    json!({
+        "program": concat!("galgen-train ", env!("CARGO_PKG_VERSION")),
+        "commit": std::env::var("GALGEN_COMMIT").ok(),
+        "date": today(),
+        "recipe": recipe,
+        "data": data,
+        "training_stamps": samples.training.len(),
+        "validation_stamps": samples.validation.len(),
+        "weights": trainer.state.parameters.count(),
+        "storage": "weights of encoder and decoder f16, the rest f32",
+        "threads": crate::ops::threads(),
+        "seconds_of_last_run": seconds,
+        "history": trainer.state.history,
+    })
+}
+
+/// The date as year-month-day (UTC), from the days since 1970 (Hinnant, "chrono-compatible low-level date algorithms").
+fn today() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let days = (now.as_secs() / 86_400) as i64 + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 fn open_device(choice: DeviceChoice) -> Result<Device, String> {

@@ -1,15 +1,19 @@
-//! Training of galgen models.
+//! Training of galgen models: from pictures of galaxies ([`prepare`]) through a [`recipe`] to a model
+//! file ([`fit`], [`export`]) that the engine `galgen-infer` reads.
+#![forbid(unsafe_code)]
 
-pub mod data;
-pub mod ops;
 pub mod checkpoint;
+pub mod data;
+pub mod evaluation;
+pub mod export;
 pub mod fit;
+pub mod fit_command;
 pub mod lower;
 pub mod models;
+pub mod ops;
 pub mod optim;
 pub mod params;
+pub mod prepare;
 pub mod recipe;
 pub mod samples;
 pub mod tensors;
-pub mod fit_command;
-pub mod prepare;

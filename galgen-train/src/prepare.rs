@@ -196,6 +196,14 @@ fn entries(args: &PrepareArgs) -> Result<Vec<Entry>, String> {
             dec: &args.dec_column,
         };
         let absent = source::add_positions(&mut entries, table, &columns)?;
+        if absent == entries.len() {
+            return Err(format!(
+                "{}: column '{}' names none of the {absent} pictures, such as {}; give the column of the file names with --file-column",
+                table.display(),
+                args.file_column,
+                entries[0].name
+            ));
+        }
         if absent > 0 {
             eprintln!(
                 "{absent} of {} pictures are not in {}: no position",

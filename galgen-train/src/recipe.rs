@@ -51,6 +51,10 @@ pub struct Data {
     /// Fraction kept for validation: whole stripes of right ascension where positions are known,
     /// else by object id.
     pub validation: f64,
+    /// Factor on the sky noise in the likelihood, for noise that is correlated between pixels: the
+    /// root of the number of pixels that vary together.
+    #[serde(default = "one")]
+    pub noise_correlation: f64,
 }
 
 /// Steps of one optimiser.
@@ -138,24 +142,44 @@ impl Recipe {
         if !(0.01..=0.5).contains(&self.data.validation) {
             return fail("data.validation", self.data.validation.to_string(), "a fraction from 0.01 to 0.5");
         }
+        if !(1.0..=100.0).contains(&self.data.noise_correlation) {
+            let found = self.data.noise_correlation.to_string();
+            return fail("data.noise_correlation", found, "a factor from 1 to 100");
+        }
         if !(0.0..=1.0).contains(&self.kl_warm_up) {
             return fail("kl_warm_up", self.kl_warm_up.to_string(), "a fraction from 0 to 1");
         }
         if !(self.kl_weight.is_finite() && self.kl_weight >= 0.0) {
             return fail("kl_weight", self.kl_weight.to_string(), "0 or more");
         }
-        for (stage, steps, rate) in [("vae", &self.vae, "vae.learning_rate"), ("flow", &self.flow, "flow.learning_rate")] {
-            if steps.steps == 0 || steps.batch == 0 || steps.validate_every == 0 {
-                return fail(
-                    if stage == "vae" { "vae" } else { "flow" },
-                    format!("{steps:?}"),
-                    "steps, batch and validate_every of 1 or more",
-                );
+        if let Some(name) = repeated(&self.data.sets) {
+            return fail("data.sets", format!("{name:?} twice"), "each set once");
+        }
+        if let Some(name) = repeated(&self.data.conditions) {
+            return fail("data.conditions", format!("{name:?} twice"), "each condition once");
+        }
+        let stages = [
+            (&self.vae, ["vae.steps", "vae.batch", "vae.validate_every", "vae.learning_rate", "vae.weight_decay"]),
+            (&self.flow, ["flow.steps", "flow.batch", "flow.validate_every", "flow.learning_rate", "flow.weight_decay"]),
+        ];
+        for (stage, [steps, batch, validate_every, learning_rate, weight_decay]) in stages {
+            let counts =
+                [(steps, stage.steps), (batch, stage.batch as u64), (validate_every, stage.validate_every)];
+            if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+                return fail(key, "0".into(), "1 or more");
             }
-            if !(steps.learning_rate.is_finite() && steps.learning_rate > 0.0) {
-                return fail(rate, steps.learning_rate.to_string(), "a positive number");
+            if !(stage.learning_rate.is_finite() && stage.learning_rate > 0.0) {
+                return fail(learning_rate, stage.learning_rate.to_string(), "a positive number");
+            }
+            if !(stage.weight_decay.is_finite() && stage.weight_decay >= 0.0) {
+                return fail(weight_decay, stage.weight_decay.to_string(), "0 or more");
             }
         }
         Ok(())
     }
+}
+
+/// The first element that stands in `list` before.
+fn repeated<T: PartialEq>(list: &[T]) -> Option<&T> {
+    list.iter().enumerate().find(|(i, value)| list[..*i].contains(value)).map(|(_, value)| value)
 }

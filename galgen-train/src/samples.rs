@@ -5,6 +5,7 @@ use crate::models::flow_vae::Batch;
 use candle_core::{Device, Result, Tensor};
 use galgen_core::condition::{Condition, Conditions};
 use galgen_core::rng::{Philox, Stream};
+use std::collections::HashSet;
 
 /// Width of the stripes of right ascension that are kept together, in degrees.
 const STRIPE: f64 = 1.0;
@@ -36,6 +37,7 @@ pub struct Samples {
     observed: Vec<u8>,
     sky: Vec<f32>,
     standardised: Vec<f32>,
+    noise_correlation: f32,
 }
 
 impl Samples {
@@ -55,13 +57,18 @@ impl Samples {
             observed: Vec::new(),
             sky: Vec::new(),
             standardised: Vec::new(),
+            noise_correlation: 1.0,
         };
+        let mut seen = HashSet::new();
         for set in sets {
-            let found = (set.description.side, set.description.hlr_px);
-            let expected = (side, sets[0].description.hlr_px);
+            let found = (set.description.side, set.description.hlr_px, &set.description.band);
+            let expected = (side, samples.half_light_radius, &samples.band);
             if found != expected {
+                let text = |(side, radius, band)| format!("side {side}, half-light radius {radius}, band `{band}`");
                 return Err(format!(
-                    "training sets of (side, half-light radius) {expected:?} and {found:?} pixels cannot be mixed"
+                    "training sets of ({}) and ({}) cannot be mixed: prepare them alike",
+                    text(expected),
+                    text(found)
                 ));
             }
             let columns = names
@@ -76,6 +83,18 @@ impl Samples {
             let sky = set.column("sky_sigma").expect("a checked set has every column");
             for i in 0..set.len() {
                 let position = samples.ids.len();
+                if !seen.insert(set.id[i]) {
+                    return Err(format!(
+                        "object {} of `{}` is in the training sets twice: remove one of them",
+                        set.id[i], set.description.source
+                    ));
+                }
+                if let Some(j) = columns.iter().position(|column| !column[i].is_finite()) {
+                    return Err(format!(
+                        "condition `{}` of object {} in `{}` is {}, expected a finite number",
+                        names[j], set.id[i], set.description.source, columns[j][i]
+                    ));
+                }
                 let place = match ra.map(|ra| f64::from(ra[i])).filter(|ra| ra.is_finite()) {
                     Some(ra) => (ra / STRIPE).floor() as u64,
                     None => set.id[i] as u64,
@@ -101,11 +120,20 @@ impl Samples {
         Ok(samples)
     }
 
-    /// Sky noise of the middle training stamp, in units of a stamp's sum.
+    /// The likelihood takes pixels as independent; where their noise is correlated (by JPEG compression, by
+    /// resampling) it is told `factor` times the noise of a pixel, the root of the number of pixels that
+    /// vary together.
+    #[must_use]
+    pub fn with_noise_correlation(mut self, factor: f64) -> Self {
+        self.noise_correlation = factor as f32;
+        self
+    }
+
+    /// Sky noise of the middle training stamp as the likelihood sees it, in units of a stamp's sum.
     pub fn typical_sky(&self) -> f64 {
         let mut sky: Vec<f32> = self.training.iter().map(|&i| self.sky[i]).collect();
         sky.sort_by(f32::total_cmp);
-        f64::from(sky[sky.len() / 2])
+        f64::from(self.noise_correlation * sky[sky.len() / 2])
     }
 
     /// Mean, deviation and range of each condition over the training part, and their correlation.
@@ -120,6 +148,9 @@ impl Samples {
             let mut sorted: Vec<f64> = column(j).collect();
             sorted.sort_by(f64::total_cmp);
             let quantile = |q: f64| sorted[((n - 1.0) * q).round() as usize];
+            if sorted.first() == sorted.last() {
+                return Err(format!("condition `{name}` is {mean} for every training stamp: remove it"));
+            }
             let (unit, description) = meaning(name);
             list.push(Condition {
                 name: name.clone(),
@@ -142,7 +173,7 @@ impl Samples {
             }
         }
         let precision = inverse(correlation, k)
-            .ok_or("the conditions are linearly dependent: remove one of them")?;
+            .ok_or_else(|| format!("the conditions {} are linearly dependent: remove one of them", names.join(", ")))?;
         let mut distances: Vec<f64> = self
             .training
             .iter()
@@ -175,6 +206,11 @@ impl Samples {
         &self.stamps[position * pixels..(position + 1) * pixels]
     }
 
+    /// Sky noise of a pixel of the stamp at `position`, in units of the stamp's sum.
+    pub fn sky(&self, position: usize) -> f64 {
+        f64::from(self.sky[position])
+    }
+
     /// A batch of the stamps at `chosen` (position, flip).
     pub fn batch(&self, chosen: &[(usize, u8)], device: &Device) -> Result<Batch> {
         let n = self.side;
@@ -192,7 +228,8 @@ impl Samples {
                 }
             }
         }
-        let sky: Vec<f32> = chosen.iter().map(|&(position, _)| self.sky[position]).collect();
+        let sky: Vec<f32> = 
+            chosen.iter().map(|&(position, _)| self.noise_correlation * self.sky[position]).collect();
         Ok(Batch {
             stamps: Tensor::from_vec(stamps, (b, 1, n, n), device)?,
             observed: Tensor::from_vec(observed, (b, 1, n, n), device)?,

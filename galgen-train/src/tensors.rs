@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 
-/// A safetensors file in memory. f32, f64, u8, u32 and f16 tensors are stored as they are.
+/// A safetensors file in memory. f32, f64 and f16 tensors are stored as they are, others refused.
 pub fn to_bytes(
     tensors: &BTreeMap<String, Tensor>,
     metadata: HashMap<String, String>,

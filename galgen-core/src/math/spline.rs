@@ -79,7 +79,10 @@ impl Spline {
     /// Maps `x` forward.
     pub fn forward(&self, x: f64) -> Mapped {
         if !(x > -self.bound && x < self.bound) {
-            return Mapped { value: x, log_det: 0.0 };
+            return Mapped {
+                value: x,
+                log_det: 0.0,
+            };
         }
         let bin = self.bin(&self.x, x);
         let width = self.x[bin + 1] - self.x[bin];
@@ -90,7 +93,10 @@ impl Spline {
     /// Maps `y` backward; `log_det` is that of the inverse map.
     pub fn inverse(&self, y: f64) -> Mapped {
         if !(y > -self.bound && y < self.bound) {
-            return Mapped { value: y, log_det: 0.0 };
+            return Mapped {
+                value: y,
+                log_det: 0.0,
+            };
         }
         let bin = self.bin(&self.y, y);
         let width = self.x[bin + 1] - self.x[bin];
@@ -132,7 +138,9 @@ impl Spline {
 /// Knots on [-bound, bound] from raw bin sizes: softmax, lower bound, cumulative sum; both ends exact.
 fn knots(raw: &[f32], bound: f64, out: &mut [f64]) {
     let k = raw.len();
-    let largest = raw.iter().fold(f64::NEG_INFINITY, |m, &r| m.max(f64::from(r)));
+    let largest = raw
+        .iter()
+        .fold(f64::NEG_INFINITY, |m, &r| m.max(f64::from(r)));
     let total: f64 = raw.iter().map(|&r| libm::exp(f64::from(r) - largest)).sum();
     let mut sum = 0.0;
     out[0] = -bound;
@@ -149,12 +157,16 @@ mod tests {
     use super::*;
     use crate::rng::{Philox, Stream};
 
-    const SPEC: SplineSpec = SplineSpec { bins: 8, bound: 5.0 };
+    const SPEC: SplineSpec = SplineSpec {
+        bins: 8,
+        bound: 5.0,
+    };
 
     fn random(seed: u64, scale: f64) -> Spline {
         let mut rng = Philox::new(seed, 0, Stream::Training);
-        let raw: alloc::vec::Vec<f32> =
-            (0..SPEC.parameters()).map(|_| (scale * rng.normal()) as f32).collect();
+        let raw: alloc::vec::Vec<f32> = (0..SPEC.parameters())
+            .map(|_| (scale * rng.normal()) as f32)
+            .collect();
         Spline::new(&SPEC, &raw)
     }
 
@@ -179,7 +191,10 @@ mod tests {
                 assert!(y.value.is_finite() && y.log_det.is_finite());
                 let back = spline.inverse(y.value);
                 let error = (back.value - x).abs();
-                assert!(error < 1e-9 || error * libm::exp(y.log_det) < 2e-14, "{x}: {error}");
+                assert!(
+                    error < 1e-9 || error * libm::exp(y.log_det) < 2e-14,
+                    "{x}: {error}"
+                );
                 let again = spline.forward(back.value);
                 assert!((again.value - y.value).abs() < 1e-12);
                 assert!((again.log_det + back.log_det).abs() < 1e-6);

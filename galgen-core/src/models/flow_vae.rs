@@ -116,7 +116,10 @@ impl FlowVaePreset {
         let bands = geometry.bands.len();
         let model = FlowVae {
             latent: self.latent,
-            intensity: 2.0 * core::f64::consts::PI * geometry.half_light_radius * geometry.half_light_radius,
+            intensity: 2.0
+                * core::f64::consts::PI
+                * geometry.half_light_radius
+                * geometry.half_light_radius,
             noise: PixelNoise {
                 floor: self.noise_floor,
                 relative: self.noise_relative,
@@ -143,7 +146,11 @@ impl FlowVaePreset {
             layers.push(Layer::AppendContext);
         }
         layers.push(Layer::linear(2 * self.latent));
-        Net { input: Shape::square(bands, side), context, layers }
+        Net {
+            input: Shape::square(bands, side),
+            context,
+            layers,
+        }
     }
 
     fn decoder(&self, bands: usize, context: usize) -> Net {
@@ -164,14 +171,21 @@ impl FlowVaePreset {
             ]);
         }
         layers.extend([Layer::conv(bands, 3, 1), Layer::Activation(Act::Softplus)]);
-        Net { input: Shape::Vector(self.latent), context, layers }
+        Net {
+            input: Shape::Vector(self.latent),
+            context,
+            layers,
+        }
     }
 
     /// Spline couplings that alternate halves, after a diagonal that standardises the latent.
     fn flow(&self, context: usize) -> Flow {
         let dim = self.latent;
         let keep = dim / 2;
-        let map = ElementMap::Spline(SplineSpec { bins: self.flow_bins, bound: 5.0 });
+        let map = ElementMap::Spline(SplineSpec {
+            bins: self.flow_bins,
+            bound: 5.0,
+        });
         let mut transforms = vec![Transform::Diagonal];
         for block in 0..self.flow_blocks {
             let mut layers = Vec::new();
@@ -179,14 +193,25 @@ impl FlowVaePreset {
                 layers.push(Layer::AppendContext);
             }
             for _ in 0..2 {
-                layers.extend([Layer::linear(self.flow_hidden), Layer::Activation(Act::Silu)]);
+                layers.extend([
+                    Layer::linear(self.flow_hidden),
+                    Layer::Activation(Act::Silu),
+                ]);
             }
             layers.push(Layer::linear((dim - keep) * map.parameters()));
-            let net = Net { input: Shape::Vector(keep), context, layers };
+            let net = Net {
+                input: Shape::Vector(keep),
+                context,
+                layers,
+            };
             transforms.push(Transform::Coupling { keep, net, map });
             transforms.push(Transform::Permutation(mixing_order(dim, block)));
         }
-        Flow { dim, context, transforms }
+        Flow {
+            dim,
+            context,
+            transforms,
+        }
     }
 }
 
@@ -194,7 +219,7 @@ impl FlowVaePreset {
 fn mixing_order(dim: usize, block: usize) -> Vec<u32> {
     let keep = dim / 2;
     let swapped: Vec<u32> = (keep..dim).chain(0..keep).map(|i| i as u32).collect();
-    if block % 2 == 0 {
+    if block.is_multiple_of(2) {
         return swapped;
     }
     // Even positions first: halves of the next pair of blocks mix both of today's halves.
@@ -215,10 +240,16 @@ impl FlowVae {
             if found == expected {
                 return Ok(());
             }
-            Err(SpecError::new(part, format!("{what} is {found:?}, expected {expected:?}")))
+            Err(SpecError::new(
+                part,
+                format!("{what} is {found:?}, expected {expected:?}"),
+            ))
         };
         let inside = |part: &'static str| {
-            move |e: SpecError| SpecError { layer: format!("{part}.{}", e.layer), ..e }
+            move |e: SpecError| SpecError {
+                layer: format!("{part}.{}", e.layer),
+                ..e
+            }
         };
         for (part, found) in [
             ("encoder", self.encoder.context),
@@ -226,11 +257,17 @@ impl FlowVae {
             ("flow", self.flow.context),
         ] {
             if found != context {
-                return Err(SpecError::new(part, format!("context of {found}, expected {context} conditions")));
+                return Err(SpecError::new(
+                    part,
+                    format!("context of {found}, expected {context} conditions"),
+                ));
             }
         }
         if self.latent == 0 || self.flow.dim != self.latent {
-            let problem = format!("{} dimensions, expected the latent's {}", self.flow.dim, self.latent);
+            let problem = format!(
+                "{} dimensions, expected the latent's {}",
+                self.flow.dim, self.latent
+            );
             return Err(SpecError::new("flow", problem));
         }
         let n = &self.noise;
@@ -239,13 +276,31 @@ impl FlowVae {
             || n.floor == 0.0
             || !(self.intensity.is_finite() && self.intensity > 0.0)
         {
-            return Err(SpecError::new("noise", "floor and intensity must be positive, the rest 0 or more"));
+            return Err(SpecError::new(
+                "noise",
+                "floor and intensity must be positive, the rest 0 or more",
+            ));
         }
         expect("encoder", "input", self.encoder.input, stamp)?;
-        expect("decoder", "input", self.decoder.input, Shape::Vector(self.latent))?;
+        expect(
+            "decoder",
+            "input",
+            self.decoder.input,
+            Shape::Vector(self.latent),
+        )?;
         let code = self.encoder.output().map_err(inside("encoder"))?;
-        expect("encoder", "output", code, Shape::Vector(2 * self.latent))?;
-        expect("decoder", "output", self.decoder.output().map_err(inside("decoder"))?, stamp)?;
+        expect(
+            "encoder",
+            "output",
+            code,
+            Shape::Vector(self.latent.saturating_mul(2)),
+        )?;
+        expect(
+            "decoder",
+            "output",
+            self.decoder.output().map_err(inside("decoder"))?,
+            stamp,
+        )?;
         let mut tensors = self.encoder.tensors("encoder")?;
         tensors.extend(self.decoder.tensors("decoder")?);
         tensors.extend(self.flow.tensors("flow").map_err(inside("flow"))?);
@@ -258,7 +313,11 @@ mod tests {
     use super::*;
 
     fn geometry() -> Geometry {
-        Geometry { side: 64, bands: vec!["r".into()], half_light_radius: 8.0 }
+        Geometry {
+            side: 64,
+            bands: vec!["r".into()],
+            half_light_radius: 8.0,
+        }
     }
 
     #[test]
@@ -273,14 +332,20 @@ mod tests {
 
     #[test]
     fn mixing_orders_are_permutations_and_every_pair_meets() {
-        let preset = FlowVaePreset { latent: 7, ..FlowVaePreset::default() };
+        let preset = FlowVaePreset {
+            latent: 7,
+            ..FlowVaePreset::default()
+        };
         let flow = preset.flow(0);
         flow.check().unwrap();
     }
 
     #[test]
     fn a_wrong_stamp_side_is_refused() {
-        let odd = Geometry { side: 60, ..geometry() };
+        let odd = Geometry {
+            side: 60,
+            ..geometry()
+        };
         assert!(FlowVaePreset::default().build(&odd, 2).is_err());
     }
 }

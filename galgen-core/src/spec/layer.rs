@@ -24,16 +24,22 @@ pub enum Shape {
 impl Shape {
     /// A map of `channels` square planes.
     pub fn square(channels: usize, side: usize) -> Self {
-        Shape::Map { channels, height: side, width: side }
+        Shape::Map {
+            channels,
+            height: side,
+            width: side,
+        }
     }
 
     /// Number of elements; saturates, so that a lying file cannot overflow it.
     pub fn len(self) -> usize {
         match self {
             Shape::Vector(n) => n,
-            Shape::Map { channels, height, width } => {
-                channels.saturating_mul(height).saturating_mul(width)
-            }
+            Shape::Map {
+                channels,
+                height,
+                width,
+            } => channels.saturating_mul(height).saturating_mul(width),
         }
     }
 
@@ -54,7 +60,11 @@ impl Shape {
     pub fn with_features(self, features: usize) -> Self {
         match self {
             Shape::Vector(_) => Shape::Vector(features),
-            Shape::Map { height, width, .. } => Shape::Map { channels: features, height, width },
+            Shape::Map { height, width, .. } => Shape::Map {
+                channels: features,
+                height,
+                width,
+            },
         }
     }
 }
@@ -76,7 +86,12 @@ pub struct Padding {
 impl Padding {
     /// The same number of zeros on all four sides.
     pub fn all(n: usize) -> Self {
-        Padding { top: n, bottom: n, left: n, right: n }
+        Padding {
+            top: n,
+            bottom: n,
+            left: n,
+            right: n,
+        }
     }
 }
 
@@ -184,13 +199,22 @@ pub enum Layer {
 impl Layer {
     /// A dense linear layer.
     pub fn linear(outputs: usize) -> Self {
-        Layer::Linear { outputs, degrees: None }
+        Layer::Linear {
+            outputs,
+            degrees: None,
+        }
     }
 
     /// A `k x k` convolution (k odd) that keeps the size of the map, or divides it by `stride`.
     pub fn conv(outputs: usize, k: usize, stride: usize) -> Self {
         let padding = Padding::all(k / 2);
-        Layer::Conv2d { outputs, kernel: [k, k], stride, padding, mask: None }
+        Layer::Conv2d {
+            outputs,
+            kernel: [k, k],
+            stride,
+            padding,
+            mask: None,
+        }
     }
 
     /// x + f(x)

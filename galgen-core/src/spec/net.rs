@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Most elements that one activation of a net may have: 2^26, 256 MB of f32.
-const MAX_ELEMENTS: usize = 1 << 26;
+pub(super) const MAX_ELEMENTS: usize = 1 << 26;
+/// Most parameters of a net: 2^28, 1 GB of f32.
+const MAX_PARAMETERS: usize = 1 << 28;
 /// Deepest nesting of composite layers.
 const MAX_DEPTH: usize = 16;
 
@@ -61,7 +63,10 @@ pub struct SpecError {
 impl SpecError {
     /// An error at `layer`.
     pub fn new(layer: &str, problem: impl Into<String>) -> Self {
-        SpecError { layer: layer.to_string(), problem: problem.into() }
+        SpecError {
+            layer: layer.to_string(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -71,15 +76,34 @@ impl Net {
         if self.input.is_empty() {
             return Err(SpecError::new("input", "has no elements"));
         }
-        sequence(&self.layers, self.input, self.context, "", &mut |_, _, _| ())
+        sequence(
+            &self.layers,
+            self.input,
+            self.context,
+            "",
+            &mut |_, _, _| (),
+        )
     }
 
-    /// The tensors of the net under `prefix`, in the order of the layers.
+    /// The tensors of the net under `prefix`, in the order of the layers; at most 2^28 parameters.
     pub fn tensors(&self, prefix: &str) -> Result<Vec<TensorSpec>, SpecError> {
         let mut tensors = Vec::new();
-        sequence(&self.layers, self.input, self.context, "", &mut |path, layer, input| {
-            layer_tensors(&format!("{prefix}.{path}"), layer, input, &mut tensors);
-        })?;
+        sequence(
+            &self.layers,
+            self.input,
+            self.context,
+            "",
+            &mut |path, layer, input| {
+                layer_tensors(&format!("{prefix}.{path}"), layer, input, &mut tensors);
+            },
+        )?;
+        // Before anyone allocates them.
+        let count = |t: &TensorSpec| t.shape.iter().fold(1, |n: usize, &d| n.saturating_mul(d));
+        let parameters = tensors.iter().map(count).fold(0, usize::saturating_add);
+        if parameters > MAX_PARAMETERS {
+            let problem = format!("{parameters} parameters, expected at most {MAX_PARAMETERS}");
+            return Err(SpecError::new(prefix, problem));
+        }
         Ok(tensors)
     }
 }
@@ -105,7 +129,10 @@ impl Layer {
                         visit: &mut dyn FnMut(&str, &Layer, Shape)|
          -> Result<Vec<Shape>, SpecError> {
             if path.matches('.').count() / 2 >= MAX_DEPTH {
-                return Err(SpecError::new(path, format!("nested deeper than {MAX_DEPTH}")));
+                return Err(SpecError::new(
+                    path,
+                    format!("nested deeper than {MAX_DEPTH}"),
+                ));
             }
             if branches.is_empty() {
                 return Err(SpecError::new(path, "has no branches"));
@@ -131,22 +158,36 @@ impl Layer {
                 }
                 Shape::Vector(*outputs)
             }
-            Layer::Conv2d { outputs, kernel, stride, padding, mask: _ } => {
+            Layer::Conv2d {
+                outputs,
+                kernel,
+                stride,
+                padding,
+                mask: _,
+            } => {
                 let Shape::Map { height, width, .. } = input else {
                     return fail(format!("Conv2d needs a map, found {input:?}"));
                 };
                 if *stride == 0 || kernel.contains(&0) {
-                    return fail(format!("kernel {kernel:?} and stride {stride} must be 1 or more"));
+                    return fail(format!(
+                        "kernel {kernel:?} and stride {stride} must be 1 or more"
+                    ));
                 }
                 let p = padding;
                 if [p.top, p.bottom].iter().any(|&p| p >= kernel[0])
                     || [p.left, p.right].iter().any(|&p| p >= kernel[1])
                 {
-                    return fail(format!("padding {p:?} must be smaller than the kernel {kernel:?}"));
+                    return fail(format!(
+                        "padding {p:?} must be smaller than the kernel {kernel:?}"
+                    ));
                 }
-                let (h, w) = (height + p.top + p.bottom, width + p.left + p.right);
+                // Padding is below the kernel's size, which a lying file may put at any number.
+                let h = height.saturating_add(p.top).saturating_add(p.bottom);
+                let w = width.saturating_add(p.left).saturating_add(p.right);
                 if h < kernel[0] || w < kernel[1] {
-                    return fail(format!("kernel {kernel:?} is larger than the padded map {h} x {w}"));
+                    return fail(format!(
+                        "kernel {kernel:?} is larger than the padded map {h} x {w}"
+                    ));
                 }
                 Shape::Map {
                     channels: *outputs,
@@ -155,7 +196,12 @@ impl Layer {
                 }
             }
             Layer::UpsampleNearest { factor } => {
-                let Shape::Map { channels, height, width } = input else {
+                let Shape::Map {
+                    channels,
+                    height,
+                    width,
+                } = input
+                else {
                     return fail(format!("UpsampleNearest needs a map, found {input:?}"));
                 };
                 if *factor < 2 {
@@ -176,7 +222,7 @@ impl Layer {
             }
             Layer::GroupNorm { groups, epsilon } => {
                 let c = input.features();
-                if *groups == 0 || c % groups != 0 {
+                if *groups == 0 || !c.is_multiple_of(*groups) {
                     return fail(format!("{groups} groups do not divide {c} channels"));
                 }
                 if !(epsilon.is_finite() && *epsilon > 0.0) {
@@ -186,7 +232,7 @@ impl Layer {
             }
             Layer::Gate => {
                 let c = input.features();
-                if c % 2 != 0 {
+                if !c.is_multiple_of(2) {
                     return fail(format!("Gate needs an even number of features, found {c}"));
                 }
                 input.with_features(c / 2)
@@ -255,17 +301,34 @@ fn sequence(
 
 fn layer_tensors(path: &str, layer: &Layer, input: Shape, out: &mut Vec<TensorSpec>) {
     let mut push = |name: &str, shape: Vec<usize>, role| {
-        out.push(TensorSpec { name: format!("{path}.{name}"), shape, role });
+        out.push(TensorSpec {
+            name: format!("{path}.{name}"),
+            shape,
+            role,
+        });
     };
     let c = input.features();
     match layer {
-        Layer::Linear { outputs, degrees: _ } => {
-            push("weight", alloc::vec![*outputs, c], Role::Weight { fan_in: c });
+        Layer::Linear {
+            outputs,
+            degrees: _,
+        } => {
+            push(
+                "weight",
+                alloc::vec![*outputs, c],
+                Role::Weight { fan_in: c },
+            );
             push("bias", alloc::vec![*outputs], Role::Bias);
         }
-        Layer::Conv2d { outputs, kernel, .. } => {
+        Layer::Conv2d {
+            outputs, kernel, ..
+        } => {
             let fan_in = c.saturating_mul(kernel[0]).saturating_mul(kernel[1]);
-            push("weight", alloc::vec![*outputs, c, kernel[0], kernel[1]], Role::Weight { fan_in });
+            push(
+                "weight",
+                alloc::vec![*outputs, c, kernel[0], kernel[1]],
+                Role::Weight { fan_in },
+            );
             push("bias", alloc::vec![*outputs], Role::Bias);
         }
         Layer::GroupNorm { .. } => {
@@ -281,5 +344,196 @@ fn layer_tensors(path: &str, layer: &Layer, input: Shape, out: &mut Vec<TensorSp
         | Layer::Slice { .. }
         | Layer::Sum(_)
         | Layer::Concat(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Degrees, Padding};
+    use super::*;
+    use crate::math::act::Act;
+    use alloc::vec;
+
+    const VECTOR: Shape = Shape::Vector(6);
+    const MAP: Shape = Shape::Map {
+        channels: 4,
+        height: 5,
+        width: 7,
+    };
+    const HUGE: usize = usize::MAX;
+
+    fn net(input: Shape, context: usize, layers: Vec<Layer>) -> Net {
+        Net {
+            input,
+            context,
+            layers,
+        }
+    }
+
+    fn conv(kernel: [usize; 2], stride: usize, padding: usize, outputs: usize) -> Layer {
+        let padding = Padding::all(padding);
+        Layer::Conv2d {
+            outputs,
+            kernel,
+            stride,
+            padding,
+            mask: None,
+        }
+    }
+
+    #[test]
+    fn shapes_follow_from_the_layers() {
+        let map = |channels, height, width| Shape::Map {
+            channels,
+            height,
+            width,
+        };
+        let relu = || vec![Layer::Activation(Act::Relu)];
+        let cases = [
+            (VECTOR, Layer::linear(3), Shape::Vector(3)),
+            (MAP, Layer::conv(8, 3, 1), map(8, 5, 7)),
+            (MAP, Layer::conv(8, 3, 2), map(8, 3, 4)),
+            (MAP, conv([5, 7], 1, 0, 1), map(1, 1, 1)),
+            (MAP, Layer::UpsampleNearest { factor: 3 }, map(4, 15, 21)),
+            (VECTOR, Layer::Gate, Shape::Vector(3)),
+            (MAP, Layer::Gate, map(2, 5, 7)),
+            (MAP, Layer::Reshape(Shape::Vector(140)), Shape::Vector(140)),
+            (MAP, Layer::AppendContext, map(6, 5, 7)),
+            (VECTOR, Layer::Slice { start: 2, len: 4 }, Shape::Vector(4)),
+            (
+                MAP,
+                Layer::GroupNorm {
+                    groups: 2,
+                    epsilon: 1e-5,
+                },
+                MAP,
+            ),
+            (MAP, Layer::Scale(-2.0), MAP),
+            (MAP, Layer::residual(relu()), MAP),
+            (
+                MAP,
+                Layer::Concat(vec![vec![], relu(), vec![Layer::Gate]]),
+                map(10, 5, 7),
+            ),
+        ];
+        for (input, layer, expected) in cases {
+            let found = net(input, 2, vec![layer.clone()]).output();
+            assert_eq!(found, Ok(expected), "{layer:?}");
+        }
+    }
+
+    #[test]
+    fn every_contradiction_is_named() {
+        let degrees = Degrees {
+            input: vec![1; 6],
+            output: vec![1; 2],
+        };
+        let norm = |groups, epsilon| Layer::GroupNorm { groups, epsilon };
+        let slice = |start, len| Layer::Slice { start, len };
+        let cases = [
+            (MAP, Layer::linear(3), "needs a vector"),
+            (
+                VECTOR,
+                Layer::Linear {
+                    outputs: 3,
+                    degrees: Some(degrees),
+                },
+                "degrees for 6 inputs and 2",
+            ),
+            (VECTOR, Layer::linear(0), "0 elements"),
+            (VECTOR, Layer::linear(HUGE), "elements"),
+            (VECTOR, Layer::conv(1, 3, 1), "needs a map"),
+            (MAP, conv([0, 3], 1, 0, 1), "must be 1 or more"),
+            (MAP, conv([3, 3], 0, 0, 1), "must be 1 or more"),
+            (MAP, conv([3, 3], 1, 3, 1), "smaller than the kernel"),
+            (MAP, conv([6, 3], 1, 0, 1), "larger than the padded map"),
+            (VECTOR, Layer::UpsampleNearest { factor: 2 }, "needs a map"),
+            (
+                MAP,
+                Layer::UpsampleNearest { factor: 1 },
+                "expected 2 or more",
+            ),
+            (MAP, Layer::UpsampleNearest { factor: HUGE }, "elements"),
+            (MAP, Layer::Scale(f32::NAN), "not finite"),
+            (MAP, norm(0, 1e-5), "do not divide"),
+            (MAP, norm(3, 1e-5), "do not divide"),
+            (MAP, norm(2, 0.0), "expected a positive number"),
+            (Shape::Vector(5), Layer::Gate, "even number"),
+            (MAP, Layer::Reshape(Shape::Vector(139)), "cannot reshape"),
+            (VECTOR, Layer::AppendContext, "without context"),
+            (VECTOR, slice(0, 0), "slice of 0"),
+            (VECTOR, slice(3, 4), "slice of 4 from 3"),
+            (VECTOR, slice(HUGE, 2), "slice of 2"),
+            (VECTOR, Layer::Sum(vec![]), "has no branches"),
+            (
+                VECTOR,
+                Layer::residual(vec![Layer::linear(5)]),
+                "cannot add",
+            ),
+            (
+                MAP,
+                Layer::Concat(vec![vec![], vec![Layer::conv(4, 3, 2)]]),
+                "cannot concatenate",
+            ),
+        ];
+        for (input, layer, problem) in cases {
+            let error = net(input, 0, vec![Layer::Scale(1.0), layer.clone()])
+                .output()
+                .unwrap_err();
+            assert_eq!(error.layer, "1", "{layer:?}: {error}");
+            assert!(error.problem.contains(problem), "{layer:?}: {error}");
+        }
+        let empty = net(Shape::Vector(0), 0, vec![]).output().unwrap_err();
+        assert_eq!(
+            (empty.layer.as_str(), empty.problem.as_str()),
+            ("input", "has no elements")
+        );
+        let inner = vec![Layer::Sum(vec![
+            vec![],
+            vec![Layer::Scale(1.0), Layer::Gate],
+        ])];
+        assert_eq!(
+            net(Shape::Vector(5), 0, inner).output().unwrap_err().layer,
+            "0.1.1"
+        );
+    }
+
+    #[test]
+    fn nesting_is_limited() {
+        let nested = |depth| {
+            let wrap = |layers, _| vec![Layer::Sum(vec![layers])];
+            net(VECTOR, 0, (0..depth).fold(vec![Layer::Scale(1.0)], wrap)).output()
+        };
+        assert_eq!(nested(MAX_DEPTH), Ok(VECTOR));
+        assert!(
+            nested(MAX_DEPTH + 1)
+                .unwrap_err()
+                .problem
+                .contains("nested deeper than 16")
+        );
+    }
+
+    #[test]
+    fn parameters_are_limited() {
+        let wide = |n| net(VECTOR, 0, vec![Layer::linear(n), Layer::linear(n)]);
+        let tensors = wide(64).tensors("net").unwrap();
+        let names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["net.0.weight", "net.0.bias", "net.1.weight", "net.1.bias"]
+        );
+        assert_eq!(tensors[2].shape, [64, 64]);
+        let error = wide(1 << 20).tensors("net").unwrap_err();
+        assert!(
+            error.problem.contains("expected at most 268435456"),
+            "{error}"
+        );
+        // One output pixel, if the padding's sum did not overflow; the weights are refused.
+        let kernel = net(MAP, 0, vec![conv([HUGE, HUGE], 1, HUGE - 1, 1)]);
+        let error = kernel.tensors("net").unwrap_err();
+        assert!(
+            error.problem.contains("expected at most 268435456"),
+            "{error}"
+        );
     }
 }

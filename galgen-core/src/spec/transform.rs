@@ -1,5 +1,6 @@
 //! Normalising flows: invertible maps between data x and a standard normal z.
 
+use super::net::MAX_ELEMENTS;
 use super::{Net, Role, Shape, SpecError, TensorSpec};
 use crate::math::spline::{MAX_BINS, SplineSpec};
 use alloc::format;
@@ -75,20 +76,33 @@ pub struct Flow {
 impl Flow {
     /// Checks every transform.
     pub fn check(&self) -> Result<(), SpecError> {
+        if self.dim == 0 || self.dim > MAX_ELEMENTS {
+            let problem = format!("{} dimensions, expected 1 to {MAX_ELEMENTS}", self.dim);
+            return Err(SpecError::new("dim", problem));
+        }
         for (i, transform) in self.transforms.iter().enumerate() {
             let fail = |problem| Err(SpecError::new(&format!("{i}"), problem));
             match transform {
                 Transform::Diagonal => {}
                 Transform::Permutation(order) => {
+                    if order.len() != self.dim {
+                        return fail(format!(
+                            "permutation of {}, expected {}",
+                            order.len(),
+                            self.dim
+                        ));
+                    }
                     let mut seen = alloc::vec![false; self.dim];
                     for &from in order {
                         match seen.get_mut(from as usize) {
                             Some(s) if !*s => *s = true,
-                            _ => return fail(format!("{order:?} is not a permutation of 0..{}", self.dim)),
+                            _ => {
+                                return fail(format!(
+                                    "{order:?} is not a permutation of 0..{}",
+                                    self.dim
+                                ));
+                            }
                         }
-                    }
-                    if order.len() != self.dim {
-                        return fail(format!("permutation of {}, expected {}", order.len(), self.dim));
                     }
                 }
                 Transform::Coupling { keep, net, map } => {
@@ -108,9 +122,12 @@ impl Flow {
                         }
                     };
                     if !valid {
-                        return fail(format!("{map:?}: bound must be positive, bins 2 to {MAX_BINS}"));
+                        return fail(format!(
+                            "{map:?}: bound must be positive, bins 2 to {MAX_BINS}"
+                        ));
                     }
-                    let expected = Shape::Vector((self.dim - keep) * map.parameters());
+                    let expected =
+                        Shape::Vector((self.dim - keep).saturating_mul(map.parameters()));
                     let found = net.output().map_err(|e| SpecError {
                         layer: format!("{i}.net.{}", e.layer),
                         problem: e.problem,
@@ -146,5 +163,120 @@ impl Flow {
             }
         }
         Ok(tensors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Layer;
+    use super::*;
+    use alloc::vec;
+
+    fn coupling(keep: usize, context: usize, outputs: usize, map: ElementMap) -> Transform {
+        let layers = vec![Layer::linear(outputs)];
+        let net = Net {
+            input: Shape::Vector(2),
+            context,
+            layers,
+        };
+        Transform::Coupling { keep, net, map }
+    }
+
+    fn spline(bins: usize, bound: f64) -> ElementMap {
+        ElementMap::Spline(SplineSpec { bins, bound })
+    }
+
+    #[test]
+    fn a_flow_lists_its_tensors() {
+        let affine = ElementMap::Affine { bound: 2.0 };
+        let transforms = vec![
+            Transform::Diagonal,
+            Transform::Permutation(vec![2, 0, 3, 1]),
+            coupling(2, 0, 4, affine),
+            coupling(2, 0, 2 * 23, spline(8, 5.0)),
+        ];
+        let tensors = Flow {
+            dim: 4,
+            context: 0,
+            transforms,
+        }
+        .tensors("flow")
+        .unwrap();
+        let names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+        let expected = [
+            "flow.0.shift",
+            "flow.0.log_scale",
+            "flow.2.net.0.weight",
+            "flow.2.net.0.bias",
+            "flow.3.net.0.weight",
+            "flow.3.net.0.bias",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn every_contradiction_is_named() {
+        let affine = |bound| ElementMap::Affine { bound };
+        let cases = [
+            (
+                Transform::Permutation(vec![0, 1]),
+                "permutation of 2, expected 4",
+            ),
+            (
+                Transform::Permutation(vec![0, 1, 1, 3]),
+                "is not a permutation",
+            ),
+            (
+                Transform::Permutation(vec![0, 1, 2, 4]),
+                "is not a permutation",
+            ),
+            (coupling(0, 0, 4, affine(1.0)), "keeps 0 of 4"),
+            (coupling(4, 0, 4, affine(1.0)), "keeps 4 of 4"),
+            (coupling(3, 0, 4, affine(1.0)), "expected Vector(3)"),
+            (coupling(2, 1, 4, affine(1.0)), "with context 1"),
+            (coupling(2, 0, 4, affine(0.0)), "bound must be positive"),
+            (coupling(2, 0, 4, spline(1, 5.0)), "bins 2 to 32"),
+            (coupling(2, 0, 4, spline(33, 5.0)), "bins 2 to 32"),
+            (
+                coupling(2, 0, 4, spline(8, f64::NAN)),
+                "bound must be positive",
+            ),
+            (
+                coupling(2, 0, 5, affine(1.0)),
+                "net gives Vector(5), expected Vector(4)",
+            ),
+        ];
+        for (transform, problem) in cases {
+            let transforms = vec![Transform::Diagonal, transform];
+            let error = Flow {
+                dim: 4,
+                context: 0,
+                transforms,
+            }
+            .check()
+            .unwrap_err();
+            assert_eq!(error.layer, "1", "{error}");
+            assert!(error.problem.contains(problem), "{error}");
+        }
+        let inside = coupling(2, 0, 0, affine(1.0));
+        let error = Flow {
+            dim: 4,
+            context: 0,
+            transforms: vec![inside],
+        }
+        .check()
+        .unwrap_err();
+        assert_eq!(error.layer, "0.net.0");
+        for dim in [0, usize::MAX] {
+            let transforms = vec![Transform::Diagonal, Transform::Permutation(vec![])];
+            let error = Flow {
+                dim,
+                context: 0,
+                transforms,
+            }
+            .check()
+            .unwrap_err();
+            assert_eq!(error.layer, "dim");
+        }
     }
 }

@@ -64,11 +64,26 @@ pub fn entries(path: &Path) -> Result<Vec<Entry>, String> {
     let file = FitsFile::open(path).map_err(|e| {
         format!("{e}; expected a folder of pictures, a FITS cube or a RealGalaxyCatalog")
     })?;
-    match file.find(HduSelect::FirstTable) {
-        Ok(_) => real_galaxies(path),
-        Err(_) => cube(path, &file),
+    // A stamp file has a table as well, beside its cube: only this column makes a catalogue.
+    let catalogue = file.find(HduSelect::FirstTable).is_ok()
+        && Table::open(path)
+            .and_then(|table| table.find_optional(FILE_COLUMN))
+            .map_err(|e| e.to_string())?
+            .is_some();
+    if catalogue {
+        return real_galaxies(path);
     }
+    if file.find(HduSelect::FirstImage).is_err() {
+        return Err(format!(
+            "{}: found neither an image nor a table with the column {FILE_COLUMN}; expected a FITS cube or a RealGalaxyCatalog",
+            path.display()
+        ));
+    }
+    cube(path, &file)
 }
+
+/// Column of a RealGalaxyCatalog that names the file of a galaxy.
+const FILE_COLUMN: &str = "GAL_FILENAME";
 
 /// The pictures of a folder, sorted by name.
 fn folder(path: &Path) -> Result<Vec<Entry>, String> {
@@ -128,7 +143,7 @@ fn cube(path: &Path, file: &FitsFile) -> Result<Vec<Entry>, String> {
 
 /// The galaxies of a `RealGalaxyCatalog` (GalSim): a table of files and HDUs beside it.
 fn real_galaxies(path: &Path) -> Result<Vec<Entry>, String> {
-    let names = ["IDENT", "GAL_FILENAME", "GAL_HDU", "RA", "DEC"];
+    let names = ["IDENT", FILE_COLUMN, "GAL_HDU", "RA", "DEC"];
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut out = Vec::new();
     each_row(path, &names, |row, values| {
@@ -143,7 +158,7 @@ fn real_galaxies(path: &Path) -> Result<Vec<Entry>, String> {
         };
         let Value::Text(file) = &values[1] else {
             return Err(format!(
-                "{}: row {row}: GAL_FILENAME is not a text",
+                "{}: row {row}: {FILE_COLUMN} is not a text",
                 path.display()
             ));
         };

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::bias::channel_sum;
 use super::math::Math;
+use super::portable;
 use super::real::{Real, by_type, dispatch};
 use super::threads::for_chunks;
 
@@ -44,7 +45,7 @@ pub fn bias_activate(x: &Tensor, bias: &Tensor, act: Activation) -> Result<Tenso
         );
     }
     if !x.device().is_cpu() {
-        return plain(&x.broadcast_add(&bias.reshape((1, c, 1, 1))?)?, act);
+        return portable::bias_activate(x, bias, act);
     }
     x.contiguous()?
         .apply_op2(&bias.contiguous()?, BiasAct { act, order: 0 })
@@ -58,19 +59,6 @@ pub fn bias_silu(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
 /// `x[b,c,h,w] + bias[c]`; see [`bias_activate`].
 pub fn bias_add(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
     bias_activate(x, bias, Activation::Identity)
-}
-
-/// candle's own operations, for other devices.
-fn plain(x: &Tensor, act: Activation) -> Result<Tensor> {
-    match act {
-        Activation::Identity => Ok(x.clone()),
-        Activation::Silu => x.silu(),
-        Activation::Softplus => x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?,
-        Activation::Sigmoid => (x.neg()?.exp()? + 1.0)?.recip(),
-        Activation::Tanh => x.tanh(),
-        Activation::LeakyRelu(a) => x.relu()? - (x.neg()?.relu()? * a)?,
-        Activation::Elu => x.elu(1.0),
-    }
 }
 
 /// The `order`-th derivative of an activation at `x + bias`.

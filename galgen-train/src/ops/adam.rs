@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
 
 use super::math::Math;
+use super::portable;
 use super::real::{Real, by_type, dispatch};
 
 /// Settings of one Adam step.
@@ -29,6 +30,14 @@ impl Default for Adam {
             eps: 1e-8,
             weight_decay: 0.0,
         }
+    }
+}
+
+impl Adam {
+    /// What the moments of `step` are divided by, because they started from zeros: `1 - beta^step`.
+    pub(super) fn unbias(&self, step: u64) -> (f64, f64) {
+        let one = |beta: f64| 1.0 - beta.powf(step as f64);
+        (one(self.beta1), one(self.beta2))
     }
 }
 
@@ -59,6 +68,10 @@ pub fn adam_step(
         );
     }
     let grad = grad.detach().contiguous()?;
+    if !param.device().is_cpu() {
+        return portable::adam_step(param, &grad, first, second, step, adam);
+    }
+    let (c1, c2) = adam.unbias(step);
     let Adam {
         lr,
         beta1,
@@ -66,16 +79,6 @@ pub fn adam_step(
         eps,
         weight_decay,
     } = *adam;
-    let unbias = |beta: f64| 1.0 - beta.powf(step as f64);
-    let (c1, c2) = (unbias(beta1), unbias(beta2));
-    if !param.device().is_cpu() {
-        let m = ((first.as_tensor() * beta1)? + (&grad * (1.0 - beta1))?)?;
-        let v = ((second.as_tensor() * beta2)? + (grad.sqr()? * (1.0 - beta2))?)?;
-        let update = ((&m * (lr / c1))? / ((&v / c2)?.sqrt()? + eps)?)?;
-        param.set(&((param.as_tensor() * (1.0 - lr * weight_decay))? - update)?)?;
-        first.set(&m)?;
-        return second.set(&v);
-    }
     first.inplace_op2(
         &grad,
         &Moment {

@@ -3,12 +3,13 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::math::Math;
+use super::portable;
 use super::real::{Real, by_type, dispatch};
 
 /// `[b, c, h, w]` to `[c]`: the sum over batch, rows and columns, in f64 steps that do not drift. Differentiable.
 pub fn channel_sum(x: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() {
-        return x.sum((0, 2, 3));
+        return portable::channel_sum(x);
     }
     x.contiguous()?.apply_op1(ChannelSum)
 }

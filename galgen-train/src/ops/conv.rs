@@ -6,6 +6,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::maps::{Padded, Phase, interleave, spread};
+use super::portable;
 use super::real::{Real, by_type};
 use super::shift::{Packed, Taps, outer, product};
 use super::threads::for_chunks;
@@ -72,15 +73,7 @@ pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding) -> Result
     }
     let (oh, ow) = ((ph - kh) / stride + 1, (pw - kw) / stride + 1);
     if !x.device().is_cpu() {
-        // Only the rows and columns that are read: candle's strided gradient fails on left-over ones.
-        let (uh, uw) = ((oh - 1) * stride + kh, (ow - 1) * stride + kw);
-        return x
-            .pad_with_zeros(2, padding.top, padding.bottom)?
-            .pad_with_zeros(3, padding.left, padding.right)?
-            .narrow(2, 0, uh)?
-            .narrow(3, 0, uw)?
-            .contiguous()?
-            .conv2d(w, 0, stride, 1, 1);
+        return portable::conv2d(x, w, stride, padding);
     }
     let g = Geometry {
         c,
@@ -121,8 +114,7 @@ pub fn conv_transpose2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding)
     }
     let (h, wd) = (fh - top - bottom, fw - left - right);
     if !x.device().is_cpu() {
-        let full = x.contiguous()?.conv_transpose2d(w, 0, 0, stride, 1)?;
-        return full.narrow(2, top, h)?.narrow(3, left, wd)?.contiguous();
+        return portable::conv_transpose2d(x, w, stride, padding);
     }
     let g = Geometry {
         c,
@@ -142,7 +134,7 @@ pub fn conv_transpose2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding)
 
 /// Transpose of [`conv2d`] in its weights: `sum_{b,i,j} y[b,o,i,j] x[b,c, s i + u - top, s j + v - left]`, `[o, c, kh, kw]`.
 ///
-/// `x` is `[b, c, h, w]`, `y` (a gradient of the convolution's result) `[b, o, oh, ow]`; `kernel` is `(kh, kw)`. CPU only.
+/// `x` is `[b, c, h, w]`, `y` (a gradient of the convolution's result) `[b, o, oh, ow]`; `kernel` is `(kh, kw)`.
 pub fn conv2d_weight_grad(
     x: &Tensor,
     y: &Tensor,
@@ -165,6 +157,9 @@ pub fn conv2d_weight_grad(
             x.shape(),
             y.shape()
         );
+    }
+    if !x.device().is_cpu() {
+        return portable::conv2d_weight_grad(x, y, kernel, stride, padding);
     }
     let g = Geometry {
         c,

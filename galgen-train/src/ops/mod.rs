@@ -10,6 +10,7 @@ mod conv;
 mod maps;
 mod math;
 mod norm;
+mod portable;
 mod real;
 mod shift;
 mod threads;

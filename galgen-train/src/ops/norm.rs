@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 
 use super::bias::channel_sum;
 use super::math::Math;
+use super::portable;
 use super::real::{Real, by_type, dispatch};
 use super::threads::for_chunks;
 
@@ -25,23 +26,16 @@ pub fn group_norm(
             bias.shape()
         );
     }
-    let z = if x.device().is_cpu() {
-        let len = c / groups * h * w;
-        x.contiguous()?
-            .reshape((b * groups, len))?
-            .apply_op1(Whiten { len, eps })?
-    } else {
-        let x = x.reshape((b * groups, ()))?;
-        let d = x.broadcast_sub(&x.mean_keepdim(1)?)?;
-        d.broadcast_div(&(d.sqr()?.mean_keepdim(1)? + eps)?.sqrt()?)?
-    };
-    let z = z.reshape((b, c, h, w))?;
-    if x.device().is_cpu() {
-        return super::bias_add(&z.apply_op2(&weight.contiguous()?, ChannelScale)?, bias);
+    if !x.device().is_cpu() {
+        return portable::group_norm(x, groups, weight, bias, eps);
     }
-    let by_channel = |t: &Tensor| t.reshape((1, c, 1, 1));
-    z.broadcast_mul(&by_channel(weight)?)?
-        .broadcast_add(&by_channel(bias)?)
+    let len = c / groups * h * w;
+    let z = x
+        .contiguous()?
+        .reshape((b * groups, len))?
+        .apply_op1(Whiten { len, eps })?
+        .reshape((b, c, h, w))?;
+    super::bias_add(&z.apply_op2(&weight.contiguous()?, ChannelScale)?, bias)
 }
 
 /// Rows of `len` values to mean 0 and variance 1.

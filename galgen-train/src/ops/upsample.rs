@@ -22,6 +22,11 @@ pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
 /// On the fine grid a 3 x 3 kernel sees only 2 x 2 different pixels. The four sums of weights make a 4 x 4 kernel of a
 /// transposed convolution with stride 2; the sums are a fixed linear map of `w`, so gradients of every order follow.
 pub fn upsample2x_conv3x3(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    conv_transpose2d(x, &transposed_kernel(w)?, 2, Padding::same(1))
+}
+
+/// The `[c, o, 4, 4]` kernel of a transposed convolution that upsamples by two and convolves with `w` `[o, c, 3, 3]`.
+pub(super) fn transposed_kernel(w: &Tensor) -> Result<Tensor> {
     let (o, c, kh, kw) = w.dims4()?;
     if (kh, kw) != (3, 3) {
         candle_core::bail!(
@@ -36,10 +41,9 @@ pub fn upsample2x_conv3x3(x: &Tensor, w: &Tensor) -> Result<Tensor> {
         .map(|(k, t)| ADDS[k / 3][t / 4] * ADDS[k % 3][t % 4])
         .collect();
     let map = Tensor::from_vec(map, (9, 16), w.device())?.to_dtype(w.dtype())?;
-    let wide = w
-        .transpose(0, 1)?
+    w.transpose(0, 1)?
         .contiguous()?
         .reshape((c * o, 9))?
-        .matmul(&map)?;
-    conv_transpose2d(x, &wide.reshape((c, o, 4, 4))?, 2, Padding::same(1))
+        .matmul(&map)?
+        .reshape((c, o, 4, 4))
 }

@@ -60,13 +60,27 @@ fn card(preset: &FlowVaePreset) -> (Card, Vec<TensorSpec>) {
     };
     let conditions = Conditions {
         list: vec![
-            condition("axis_ratio", 0.55, 0.2, [0.2, 0.95], "minor over major axis"),
-            condition("concentration", 2.8, 0.35, [2.1, 3.9], "C = 5 log10(r80 / r20)"),
+            condition(
+                "axis_ratio",
+                0.55,
+                0.2,
+                [0.2, 0.95],
+                "minor over major axis",
+            ),
+            condition(
+                "concentration",
+                2.8,
+                0.35,
+                [2.1, 3.9],
+                "C = 5 log10(r80 / r20)",
+            ),
         ],
         precision: vec![1.0, 0.0, 0.0, 1.0],
         distance_limit: 13.8,
     };
-    let model = preset.build(&geometry, conditions.len()).expect("a preset that fits its side");
+    let model = preset
+        .build(&geometry, conditions.len())
+        .expect("a preset that fits its side");
     let mut card = Card {
         format_version: FORMAT_VERSION,
         name: "random".into(),

@@ -1,0 +1,287 @@
+//! The command line, and the help that it prints.
+
+use crate::generate::psf::PsfArg;
+use clap::{Parser, Subcommand, ValueEnum};
+use galgen_io::catalog;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed: nothing was written, a former output file stays as it was
+  2    wrong usage
+  3    done, but some objects failed; they are listed and marked in the output
+  130  interrupted: nothing was written";
+
+const GENERATE_HELP: &str = "\
+Example:
+  galgen generate --catalog cat.csv --zero-point 26 --out stamps.fits --png sheet.png
+
+Columns (looked for by name without regard to case; --column ROLE=COLUMN names another, and
+--column ROLE=NUMBER gives all rows one value; an element of an array column is COLUMN[2], from 0):
+  id                 whole number, unique: the key of the galaxy's random numbers
+                     (object_id, source_id, ident; else the number of the row, from 0)
+  half_light_radius  arcsec, before lensing (hlr, flux_radius, r50, re); SExtractor's own
+                     FLUX_RADIUS is in pixels: convert it
+  semi_major         instead of it: semi-major half-light radius in arcsec (hlr_major, a)
+  flux               any linear unit, before lensing
+  magnitude          instead of it: AB magnitude, needs --zero-point (mag, mag_auto)
+  position_angle     degrees from +x towards +y (pa, theta, phi; else 0)
+  g1, g2             reduced shear (else 0)
+  magnification      (mu; else 1)
+and the conditions of the model (see `galgen inspect`); for the default model:
+  axis_ratio         minor over major axis, above 0 and at most 1 (q, ba, b_a)
+  concentration      C = 5 log10(r80 / r20) (c)
+  sersic             instead of it: Sersic index, mapped to the C of that profile (n, sersic_n)
+
+Output: FITS with the cube STAMPS (one plane per row of the catalogue, in its order) and the
+table INDEX with what was asked and drawn. dudx, dudy, dvdx, dvdy map pixels of the stored stamp
+to arcsec on the sky. `flux` is lensed; the sum of a stamp is flux x fraction_inside. `status` is
+0 for a galaxy that was drawn and 1 for a row that could not be: its stamp is blank and `problem`
+says why.
+
+Bits of `flags` (also as cards GGFLAGnn of the primary header; 0: nothing unusual):
+  0 to 15  condition 0 to 15 of the model lies outside its trained range
+  16       each condition may be in range, their combination is not (Mahalanobis distance)
+  17       the galaxy is too round to have a position angle
+
+The same seed, model and row give the same pixels whatever --threads, the order or the job.
+Memory, whatever the number of rows: about 20 MiB and 1 MiB per thread (more for large rendered
+stamps), and at most 18 bytes per row of a catalogue with ids.";
+
+const SCORE_HELP: &str = "\
+Example:
+  galgen generate --frame galaxy --catalog cat.csv --out galaxies.fits
+  galgen score --stamps galaxies.fits --out scores.csv
+
+Stamps must be as the model knows them: in the galaxy frame (major axis along x), centred, the
+half-light radius and the side that `galgen inspect` shows, of any positive flux. `galgen generate
+--frame galaxy` writes such stamps, `galgen-train prepare` makes them of real galaxies; its training
+sets (.safetensors) can be read here as they are.
+
+Conditions come from the columns of that name in the INDEX table (or training set); what is not
+there is measured on the stamp: axis_ratio from moments, concentration in ellipses.
+
+Scores, in nats, larger is likelier:
+  log_likelihood    importance-weighted lower bound of ln p(stamp | conditions) (Burda et al. 2016)
+  elbo              evidence lower bound, mean of 16 draws
+  log_prob_latent   ln p(z | conditions) of the posterior's mean under the flow: exact, of the latent
+
+Densities are over pixels in units of the model's intensity: compare them between stamps of one
+model, not between models of different geometry. The columns `flags` are those of generate.";
+
+/// Galaxies for image simulations, drawn by a learned model.
+#[derive(Debug, Parser)]
+#[command(name = "galgen", version, propagate_version = true, after_help = EXIT_CODES)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Draw the galaxies of a catalogue
+    #[command(after_long_help = GENERATE_HELP)]
+    Generate(Box<GenerateArgs>),
+    /// Evaluate how likely stamps are under a model
+    #[command(after_long_help = SCORE_HELP)]
+    Score(ScoreArgs),
+    /// Show what a model is: conditions, geometry, training, evaluation
+    #[command(after_long_help = "Example:\n  galgen inspect --json | jq .conditions.list")]
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct GenerateArgs {
+    /// Catalogue: FITS binary table, or CSV with a header line
+    #[arg(long, value_name = "FILE")]
+    pub catalog: PathBuf,
+    /// Stamp file to write (FITS)
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Model file [default: the model within this program]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Seed of all random numbers
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads; the result does not depend on it [default: all processors]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Also write a contact sheet of the first stamps
+    #[arg(long, value_name = "FILE")]
+    pub png: Option<PathBuf>,
+    /// Column, or number for all rows, that plays a role (repeatable)
+    #[arg(long = "column", value_name = "ROLE=COLUMN", value_parser = role_and_column)]
+    pub columns: Vec<(String, String)>,
+    /// AB magnitude of a galaxy of flux 1, for catalogues with magnitudes
+    #[arg(long, value_name = "MAG", allow_negative_numbers = true, value_parser = finite)]
+    pub zero_point: Option<f64>,
+    /// Meaning of half_light_radius [default: circular]
+    #[arg(long, value_enum)]
+    pub size_definition: Option<SizeDefinition>,
+    /// Axes of stamps that keep the model's grid
+    #[arg(long, value_enum, default_value_t = Frame::Sky)]
+    pub frame: Frame,
+    /// Render on a grid of this many arcsec per pixel instead
+    #[arg(
+        long,
+        value_name = "ARCSEC",
+        allow_negative_numbers = true,
+        requires = "size",
+        conflicts_with = "frame",
+        help_heading = "Rendering"
+    )]
+    pub pixel_scale: Option<f64>,
+    /// Side of the rendered grid in pixels
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "pixel_scale",
+        help_heading = "Rendering"
+    )]
+    pub size: Option<usize>,
+    /// gaussian:FWHM or moffat:FWHM,BETA (arcsec), or FILE.fits[,ARCSEC_PER_PIXEL]
+    #[arg(
+        long,
+        value_name = "PSF",
+        requires = "pixel_scale",
+        help_heading = "Rendering"
+    )]
+    pub psf: Option<PsfArg>,
+    /// Gaussian noise to add, in flux per pixel
+    #[arg(
+        long,
+        value_name = "SIGMA",
+        allow_negative_numbers = true,
+        requires = "pixel_scale",
+        help_heading = "Rendering"
+    )]
+    pub noise_sigma: Option<f64>,
+    /// Add photon noise: electrons per unit of flux
+    #[arg(long, value_name = "G", allow_negative_numbers = true, requires_all = ["pixel_scale", "sky_level"], help_heading = "Rendering")]
+    pub gain: Option<f64>,
+    /// Sky for the photon noise, in flux per pixel; only its noise is added
+    #[arg(
+        long,
+        value_name = "L",
+        allow_negative_numbers = true,
+        requires = "gain",
+        help_heading = "Rendering"
+    )]
+    pub sky_level: Option<f64>,
+    /// Divide the catalogue into this many runs of consecutive rows
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "job",
+        help_heading = "Sharing the work"
+    )]
+    pub njobs: Option<NonZeroU64>,
+    /// Which of them to draw, from 1
+    #[arg(
+        long,
+        value_name = "I",
+        requires = "njobs",
+        help_heading = "Sharing the work"
+    )]
+    pub job: Option<NonZeroU64>,
+    /// No progress, notices or summary; problems are still listed
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ScoreArgs {
+    /// Stamps: FITS cube, .npy array, or training set (.safetensors)
+    #[arg(long, value_name = "FILE")]
+    pub stamps: PathBuf,
+    /// Scores to write: .csv or .fits
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Model file [default: the model within this program]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Posterior draws per stamp: more give a tighter bound
+    #[arg(long, value_name = "K", default_value = "64")]
+    pub samples: NonZeroU32,
+    /// Sky noise of a pixel in the stamp's unit, or the column that holds it
+    /// [default: column sky_sigma if there is one, else that of a typical training stamp]
+    #[arg(long, value_name = "SIGMA|COLUMN", allow_negative_numbers = true)]
+    pub sky_sigma: Option<String>,
+    /// What to evaluate: loglik (all scores), or latent (log_prob_latent alone, faster)
+    #[arg(long, value_enum, default_value_t = Metric::Loglik)]
+    pub metric: Metric,
+    /// Seed of the posterior draws
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads; the result does not depend on it [default: all processors]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// No progress, notices or summary; problems are still listed
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct InspectArgs {
+    /// Model file [default: the model within this program]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// The whole card as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Meaning of a half-light radius.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SizeDefinition {
+    /// radius of the circle with half of the flux (SExtractor, GalSim)
+    Circular,
+    /// semi-major axis of the ellipse with half of the flux (Sersic fits)
+    SemiMajor,
+}
+
+impl From<SizeDefinition> for catalog::SizeDefinition {
+    fn from(definition: SizeDefinition) -> Self {
+        match definition {
+            SizeDefinition::Circular => Self::Circular,
+            SizeDefinition::SemiMajor => Self::SemiMajor,
+        }
+    }
+}
+
+/// Axes of stamps on the model's own grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Frame {
+    /// axes of the sky: turned, sheared and magnified as the catalogue asks
+    Sky,
+    /// the galaxy's axes, nothing resampled: the index holds the map to the sky
+    Galaxy,
+}
+
+/// What `score` evaluates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Metric {
+    /// log_likelihood, elbo and log_prob_latent
+    Loglik,
+    /// log_prob_latent only
+    Latent,
+}
+
+fn role_and_column(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((role, column)) if !role.is_empty() && !column.is_empty() => {
+            Ok((role.trim().into(), column.trim().into()))
+        }
+        _ => Err("expected ROLE=COLUMN, for example half_light_radius=R_E".into()),
+    }
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err("expected a finite number".into()),
+    }
+}

@@ -1,0 +1,260 @@
+//! `galgen generate`: the galaxies of a catalogue, drawn on several threads and written in order.
+
+mod draw;
+pub mod index;
+mod picture;
+pub mod psf;
+mod rows;
+
+use crate::args::{Frame, GenerateArgs};
+use crate::failure::{Failure, Outcome};
+use crate::flags;
+use crate::model_file::ModelFile;
+use crate::ordered::map_ordered;
+use crate::problems::Problems;
+use crate::progress::Progress;
+use draw::{Batch, Drawer, Output};
+use galgen_core::condition::concentration_from_sersic;
+use galgen_infer::Session;
+use galgen_infer::render::{Grid, Noise, PhotonNoise, Renderer};
+use galgen_io::catalog::{Catalog, CatalogSpec, Condition};
+use galgen_io::stamps::StampWriter;
+use picture::Picture;
+use rows::{Rows, range_of_job};
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Instant;
+
+/// Bytes of the stamps of a batch at most (or one stamp), and the stamps in it at most.
+const BATCH_BYTES: usize = 256 << 10;
+const BATCH_ROWS: usize = 64;
+
+/// Runs the command.
+pub fn run(args: &GenerateArgs) -> Result<Outcome, Failure> {
+    check_paths(args)?;
+    let file = ModelFile::open(args.model.as_deref())?;
+    let catalog = Catalog::open(&args.catalog, &spec(args, &file))?;
+    let range = match args.njobs.zip(args.job) {
+        Some((njobs, job)) => range_of_job(&args.catalog, njobs, job)?,
+        None => 0..catalog.rows().unwrap_or(u64::MAX),
+    };
+    let output = output(args, &file)?;
+    let size_definition = draw::size_definition(catalog.size_definition());
+    let layout = index::layout(&file, &output);
+    let provenance = index::provenance(args, &file, &output, size_definition);
+    let picture = args
+        .png
+        .as_deref()
+        .map(|png| Picture::create(png, layout.height, layout.width));
+    let sink = Sink {
+        picture: picture.transpose()?,
+        writer: StampWriter::create(&args.out, layout, &provenance)?,
+        conditions: file.model.card().conditions.len(),
+        problems: Problems::default(),
+        drawn: 0,
+        extrapolated: 0,
+        sizes: [f64::INFINITY, 0.0],
+    };
+    if !args.quiet {
+        catalog
+            .notices()
+            .iter()
+            .for_each(|notice| eprintln!("galgen: {notice}"));
+    }
+    let workers = drawers(args, &file, &output, size_definition);
+    let stamp_bytes = 4 * workers[0].stamp_len();
+    let batch = (BATCH_BYTES / stamp_bytes).clamp(1, BATCH_ROWS);
+    let sink = draw_all(args, workers, Rows::new(catalog, range, batch), sink)?;
+    finish(args, &file, sink)
+}
+
+/// Two roles for one file would destroy one of them.
+fn check_paths(args: &GenerateArgs) -> Result<(), Failure> {
+    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
+    let psf = match &args.psf {
+        Some(psf::PsfArg::Image { path, .. }) => Some(path),
+        Some(psf::PsfArg::Gaussian { .. } | psf::PsfArg::Moffat { .. }) | None => None,
+    };
+    let inputs = [Some(&args.catalog), args.model.as_ref(), psf];
+    let outputs = [Some(&args.out), args.png.as_ref()];
+    let clash = outputs.iter().enumerate().find_map(|(i, output)| {
+        let output = (*output)?;
+        let mut others = inputs.iter().chain(&outputs[..i]).flatten();
+        others
+            .any(|other| real(other) == real(output))
+            .then_some(output)
+    });
+    match clash {
+        None => Ok(()),
+        Some(path) => {
+            let name = path.display();
+            Err(Failure::Usage(format!(
+                "{name} is named twice: choose another output file"
+            )))
+        }
+    }
+}
+
+fn spec(args: &GenerateArgs, file: &ModelFile) -> CatalogSpec {
+    let conditions = file.model.card().conditions.list.iter().map(|c| {
+        let mut condition = Condition::new(&c.name);
+        if c.name == "concentration" {
+            condition.instead = Some(("sersic".into(), concentration_from_sersic));
+        }
+        condition
+    });
+    CatalogSpec {
+        overrides: args.columns.clone(),
+        conditions: conditions.collect(),
+        zero_point: args.zero_point,
+        size_definition: args.size_definition.map(Into::into),
+    }
+}
+
+fn output(args: &GenerateArgs, file: &ModelFile) -> Result<Output, Failure> {
+    let Some((pixel_scale, size)) = args.pixel_scale.zip(args.size) else {
+        return Ok(match args.frame {
+            Frame::Sky => Output::Sky,
+            Frame::Galaxy => Output::Galaxy,
+        });
+    };
+    let geometry = &file.model.card().geometry;
+    let psf = args.psf.as_ref().map(psf::PsfArg::load).transpose()?;
+    let grid = Grid {
+        width: size,
+        height: size,
+        pixel_scale,
+    };
+    let renderer = Renderer::new(geometry.side, geometry.bands.len(), grid, psf.as_ref())?;
+    let photons = args
+        .gain
+        .zip(args.sky_level)
+        .map(|(gain, sky_level)| PhotonNoise { gain, sky_level });
+    let noise = Noise::new(args.noise_sigma.unwrap_or(0.0), photons)?;
+    let noise = (args.noise_sigma.is_some() || photons.is_some()).then_some(noise);
+    Ok(Output::Rendered {
+        renderer: Box::new(renderer),
+        noise,
+    })
+}
+
+/// Number of threads asked for, or of processors.
+pub fn threads(asked: Option<NonZeroUsize>) -> usize {
+    asked
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get)
+}
+
+fn drawers(
+    args: &GenerateArgs,
+    file: &ModelFile,
+    output: &Output,
+    size_definition: galgen_core::object::SizeDefinition,
+) -> Vec<Drawer> {
+    let drawer = |_| Drawer {
+        session: Session::new(file.model.clone()),
+        output: output.clone(),
+        seed: args.seed,
+        size_definition,
+    };
+    (0..threads(args.threads)).map(drawer).collect()
+}
+
+/// Where results go, in the order of the catalogue.
+struct Sink {
+    writer: StampWriter,
+    picture: Option<Picture>,
+    conditions: usize,
+    problems: Problems,
+    drawn: u64,
+    extrapolated: u64,
+    /// Smallest and largest half-light radius asked for: pixels taken for arcsec show here.
+    sizes: [f64; 2],
+}
+
+impl Sink {
+    fn take(&mut self, batch: &Batch, progress: &Progress) -> Result<(), Failure> {
+        let len = batch.stamps.len() / batch.galaxies.len();
+        for (result, stamp) in batch.galaxies.iter().zip(batch.stamps.chunks_exact(len)) {
+            match result {
+                Ok(galaxy) => {
+                    let unusual = flags::extrapolated(galaxy.drawn.flags);
+                    let size = galaxy.row.half_light_radius;
+                    self.sizes = [self.sizes[0].min(size), self.sizes[1].max(size)];
+                    self.drawn += 1;
+                    self.extrapolated += u64::from(unusual);
+                    let mark = if unusual { "!" } else { "" };
+                    if let Some(picture) = &mut self.picture {
+                        picture.add(|| format!("{}{mark}", galaxy.row.id), stamp);
+                    }
+                    self.writer.push(stamp, &index::drawn_row(galaxy))?;
+                }
+                Err(problem) => {
+                    self.problems.add(problem, progress);
+                    self.writer
+                        .push(stamp, &index::failed_row(problem, self.conditions))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn draw_all(
+    args: &GenerateArgs,
+    workers: Vec<Drawer>,
+    rows: Rows,
+    mut sink: Sink,
+) -> Result<Sink, Failure> {
+    let progress = Progress::new(args.quiet);
+    let start = Instant::now();
+    let rows = RefCell::new(rows);
+    let workers = workers
+        .into_iter()
+        .map(|mut drawer| move |items| drawer.draw(items))
+        .collect();
+    let next = || rows.borrow_mut().next_batch();
+    map_ordered(workers, next, |batch| {
+        sink.take(&batch, &progress)?;
+        let done = sink.writer.count();
+        progress.set(done, rows.borrow().progress(done));
+        Ok::<_, Failure>(())
+    })?;
+    progress.finish();
+    if !args.quiet && sink.drawn > 0 {
+        let seconds = start.elapsed().as_secs_f64();
+        let rate = sink.drawn as f64 / seconds;
+        let [smallest, largest] = sink.sizes;
+        eprintln!(
+            "galgen: {} galaxies drawn in {seconds:.1} s, {rate:.0} per second; half-light radii {smallest} to \
+             {largest} arcsec; {} outside the trained range (column flags); {} rows failed",
+            sink.drawn,
+            sink.extrapolated,
+            sink.problems.count()
+        );
+    }
+    Ok(sink)
+}
+
+/// Puts the files in place: both are complete before the first appears.
+fn finish(args: &GenerateArgs, file: &ModelFile, sink: Sink) -> Result<Outcome, Failure> {
+    if sink.drawn == 0 {
+        let name = args.catalog.display();
+        return Err(Failure::Failed(format!(
+            "{name}: none of its {} rows can be drawn, nothing was written: correct the column above, \
+             or name another with --column",
+            sink.problems.count()
+        )));
+    }
+    let title = format!("{}, seed {}", file.model.card().name, args.seed);
+    let picture = sink
+        .picture
+        .map(|p| p.draw(&title, sink.drawn))
+        .transpose()?;
+    sink.writer.finish()?;
+    if let Some(picture) = picture {
+        picture.commit()?;
+    }
+    Ok(Outcome::after(sink.problems.count()))
+}

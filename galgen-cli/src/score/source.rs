@@ -1,0 +1,251 @@
+//! Stamps to score, with the ids, conditions and sky noise that their file gives.
+
+use super::evaluate::{Batch, Entry, Given, Measure};
+use super::set::TrainingSet;
+use crate::failure::Failure;
+use crate::generate::index::GALAXY_FRAME;
+use galgen_core::card::Card;
+use galgen_io::stamps::StampFile;
+use galgen_io::table::{ColumnRef, Value};
+use std::path::{Path, PathBuf};
+
+/// Column that is read for the sky noise if none is named.
+const SKY_COLUMN: &str = "sky_sigma";
+/// Rows of an index read at a time.
+const CHUNK: usize = 4096;
+
+enum Stamps {
+    File(StampFile),
+    Set(TrainingSet),
+}
+
+/// An open file of stamps and its columns, which are held in memory: 8 bytes per stamp each.
+pub struct Source {
+    path: PathBuf,
+    stamps: Stamps,
+    count: usize,
+    stamp_len: usize,
+    ids: Option<Vec<u64>>,
+    /// For each condition of the model.
+    conditions: Vec<Origin>,
+    sky: Sky,
+    notices: Vec<String>,
+}
+
+enum Origin {
+    Column(Vec<f64>),
+    Measured(Measure),
+}
+
+enum Sky {
+    Column(Vec<f64>),
+    Same(f64),
+    Typical,
+}
+
+impl Source {
+    /// Opens a file and checks that the model can score it.
+    pub fn open(path: &Path, card: &Card, sky: Option<&str>) -> Result<Self, Failure> {
+        let mut source = if path.extension().is_some_and(|e| e == "safetensors") {
+            let set = TrainingSet::open(path)
+                .map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?;
+            Self::empty(path, set.shape, Stamps::Set(set))
+        } else {
+            let file = StampFile::open(path)?;
+            let (bands, height, width) = file.shape();
+            Self::empty(
+                path,
+                [file.count(), bands, height, width],
+                Stamps::File(file),
+            )
+        };
+        source.check_geometry(card)?;
+        source.ids = source.read_ids()?;
+        for condition in &card.conditions.list {
+            let origin = source.condition(&condition.name)?;
+            source.conditions.push(origin);
+        }
+        source.sky = source.find_sky(sky)?;
+        Ok(source)
+    }
+
+    fn empty(path: &Path, [count, bands, height, width]: [usize; 4], stamps: Stamps) -> Self {
+        Self {
+            path: path.into(),
+            stamps,
+            count,
+            stamp_len: bands * height * width,
+            ids: None,
+            conditions: Vec::new(),
+            sky: Sky::Typical,
+            notices: Vec::new(),
+        }
+    }
+
+    /// Number of stamps.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What the user should know about where the numbers come from.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    fn fail<T>(&self, problem: impl std::fmt::Display) -> Result<T, Failure> {
+        Err(Failure::Failed(format!(
+            "{}: {problem}",
+            self.path.display()
+        )))
+    }
+
+    fn check_geometry(&self, card: &Card) -> Result<(), Failure> {
+        let found = match &self.stamps {
+            Stamps::File(file) => file.shape(),
+            Stamps::Set(set) => (set.shape[1], set.shape[2], set.shape[3]),
+        };
+        let g = &card.geometry;
+        if found != (g.bands.len(), g.side, g.side) {
+            let (bands, height, width) = found;
+            let (own, side) = (g.bands.len(), g.side);
+            return self.fail(format!(
+                "stamps of {bands} band(s), {height} x {width} pixels, the model has {own} band(s), \
+                 {side} x {side}: resample them (`galgen-train prepare`), draw them with \
+                 `galgen generate --frame galaxy`, or use another --model"
+            ));
+        }
+        let frame = match &self.stamps {
+            Stamps::File(file) => file.primary_header().and_then(|h| h.str("GGFRAME")),
+            Stamps::Set(_) => None,
+        };
+        match frame {
+            Some(frame) if frame != GALAXY_FRAME => self.fail(format!(
+                "its stamps are in the frame `{frame}` (GGFRAME), a model scores the frame `{GALAXY_FRAME}`: \
+                 draw them with `galgen generate --frame galaxy`"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// All values of a column of numbers; `None` if there is none of that name.
+    fn column(&mut self, name: &str) -> Result<Option<Vec<f64>>, Failure> {
+        let path = &self.path;
+        match &mut self.stamps {
+            Stamps::Set(set) => set
+                .column(name)
+                .map_err(|e| Failure::Failed(format!("{}: {e}", path.display()))),
+            Stamps::File(file) => {
+                Ok(index_column(file, name)?.map(|c| c.iter().map(number).collect()))
+            }
+        }
+    }
+
+    fn read_ids(&mut self) -> Result<Option<Vec<u64>>, Failure> {
+        let path = self.path.display();
+        match &mut self.stamps {
+            Stamps::Set(set) => set
+                .ids()
+                .map_err(|e| Failure::Failed(format!("{path}: {e}"))),
+            Stamps::File(file) => {
+                let Some(values) = index_column(file, "id")? else {
+                    return Ok(None);
+                };
+                let ids: Option<Vec<u64>> = values.iter().map(Value::u64).collect();
+                let problem =
+                    format!("{path}: column `id` of INDEX: expected whole numbers, 0 or more");
+                ids.map(Some).ok_or(Failure::Failed(problem))
+            }
+        }
+    }
+
+    fn condition(&mut self, name: &str) -> Result<Origin, Failure> {
+        if let Some(values) = self.column(name)? {
+            return Ok(Origin::Column(values));
+        }
+        match Measure::of(name) {
+            Some(measure) => {
+                self.notices
+                    .push(format!("{name}: no such column, measured on each stamp"));
+                Ok(Origin::Measured(measure))
+            }
+            None => self.fail(format!(
+                "no column `{name}` in a table INDEX, and it cannot be measured: add the column"
+            )),
+        }
+    }
+
+    fn find_sky(&mut self, asked: Option<&str>) -> Result<Sky, Failure> {
+        if let Some(text) = asked
+            && let Ok(value) = text.parse::<f64>()
+        {
+            if value.is_finite() && value >= 0.0 {
+                return Ok(Sky::Same(value));
+            }
+            return Err(Failure::Usage(format!(
+                "--sky-sigma {text}: expected a number, 0 or more"
+            )));
+        }
+        match (self.column(asked.unwrap_or(SKY_COLUMN))?, asked) {
+            (Some(values), _) => Ok(Sky::Column(values)),
+            (None, Some(name)) => self.fail(format!("no column `{name}` for --sky-sigma")),
+            (None, None) => {
+                let notice =
+                    "sky noise: no column sky_sigma, that of a typical training stamp is used";
+                self.notices.push(notice.into());
+                Ok(Sky::Typical)
+            }
+        }
+    }
+
+    /// `rows` stamps from `first` on.
+    pub fn batch(&mut self, first: usize, rows: usize) -> Result<Batch, Failure> {
+        let mut stamps = vec![0.0; rows * self.stamp_len];
+        let path = &self.path;
+        match &mut self.stamps {
+            Stamps::File(file) => file.read(first, &mut stamps)?,
+            Stamps::Set(set) => set
+                .read(first, &mut stamps)
+                .map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?,
+        }
+        let entries = (first..first + rows).map(|row| self.entry(row)).collect();
+        Ok(Batch { entries, stamps })
+    }
+
+    fn entry(&self, row: usize) -> Entry {
+        let given = |origin: &Origin| match origin {
+            Origin::Column(values) => Given::Value(values[row]),
+            Origin::Measured(measure) => Given::Measured(*measure),
+        };
+        Entry {
+            row: row as u64,
+            id: self.ids.as_ref().map_or(row as u64, |ids| ids[row]),
+            conditions: self.conditions.iter().map(given).collect(),
+            sky: match &self.sky {
+                Sky::Column(values) => Some(values[row]),
+                Sky::Same(value) => Some(*value),
+                Sky::Typical => None,
+            },
+        }
+    }
+}
+
+/// What is no number becomes NaN, which fails the stamp by name.
+fn number(value: &Value) -> f64 {
+    value.f64().unwrap_or(f64::NAN)
+}
+
+/// A column of the table INDEX.
+fn index_column(file: &StampFile, name: &str) -> Result<Option<Vec<Value>>, Failure> {
+    let Some(mut table) = file.index()? else {
+        return Ok(None);
+    };
+    let Some(column) = table.find_optional(name)? else {
+        return Ok(None);
+    };
+    let columns: [ColumnRef; 1] = [column];
+    let mut values = Vec::new();
+    while let Some(chunk) = table.next_chunk(&columns, CHUNK)? {
+        values.extend(chunk.values);
+    }
+    Ok(Some(values))
+}

@@ -1,0 +1,133 @@
+//! `galgen score`: round trip from generated stamps, training sets, and refusals.
+
+use super::*;
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, serialize};
+
+const SCORE: &str = "score --model model.safetensors --samples 4";
+
+/// Records of a CSV file by column name.
+fn table(bench: &Bench, name: &str) -> Vec<std::collections::HashMap<String, String>> {
+    let mut reader = csv::Reader::from_path(bench.path(name)).expect("CSV");
+    reader.deserialize().map(|r| r.expect("a record")).collect()
+}
+
+#[test]
+fn generated_stamps_can_be_scored() {
+    let bench = Bench::new("score");
+    bench.generate("--out g.fits --frame galaxy").succeeds();
+    bench
+        .galgen(&format!("{SCORE} --stamps g.fits --out s.csv --threads 3"))
+        .succeeds();
+    let rows = table(&bench, "s.csv");
+    assert_eq!(rows.len(), 4);
+    assert_eq!(rows[2]["id"], u64::MAX.to_string());
+    assert_eq!(rows[0]["axis_ratio"], "0.5");
+    for row in &rows {
+        for name in ["log_likelihood", "elbo", "log_prob_latent"] {
+            assert!(row[name].parse::<f64>().expect("a number").is_finite());
+        }
+        assert_eq!((&row["status"][..], &row["flags"][..]), ("0", "0"));
+    }
+    // The same bytes with another number of threads, and the same numbers in FITS.
+    bench
+        .galgen(&format!("{SCORE} --stamps g.fits --out t.csv --threads 1"))
+        .succeeds();
+    assert!(bench.read("s.csv") == bench.read("t.csv"));
+    bench
+        .galgen(&format!("{SCORE} --stamps g.fits --out s.fits"))
+        .succeeds();
+    let mut fits = galgen_io::table::Table::open(bench.path("s.fits")).expect("a table");
+    let columns = [
+        fits.find("id").unwrap(),
+        fits.find("log_likelihood").unwrap(),
+    ];
+    let chunk = fits.next_chunk(&columns, 10).unwrap().unwrap();
+    for (i, row) in rows.iter().enumerate() {
+        assert_eq!(chunk.row(i)[0].u64(), row["id"].parse().ok());
+        assert_eq!(chunk.row(i)[1].f64(), row["log_likelihood"].parse().ok());
+    }
+    // The latent alone.
+    let latent = format!("{SCORE} --metric latent --stamps g.fits --out l.csv --sky-sigma 0.1");
+    bench.galgen(&latent).succeeds();
+    let only = table(&bench, "l.csv");
+    assert_eq!(only[1]["log_likelihood"], "");
+    assert_eq!(only[1]["log_prob_latent"], rows[1]["log_prob_latent"]);
+}
+
+#[test]
+fn training_sets_are_read_and_blank_stamps_listed() {
+    let bench = Bench::new("score-set");
+    bench.generate("--out g.fits --frame galaxy").succeeds();
+    let mut stamps: Vec<f32> = pixels(&bench.path("g.fits")).concat();
+    stamps[..256].fill(0.0);
+    let floats = |v: &[f32]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let ids: Vec<u8> = [5i64, 6, 7, 8]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
+    let (stamps, ratio) = (floats(&stamps), floats(&[0.5, 0.5, 0.5, 0.5]));
+    let sky = floats(&[1e-3; 4]);
+    let file = serialize(
+        [
+            (
+                "stamps",
+                TensorView::new(Dtype::F32, vec![4, 1, 16, 16], &stamps).unwrap(),
+            ),
+            ("id", TensorView::new(Dtype::I64, vec![4], &ids).unwrap()),
+            (
+                "axis_ratio",
+                TensorView::new(Dtype::F32, vec![4], &ratio).unwrap(),
+            ),
+            (
+                "sky_sigma",
+                TensorView::new(Dtype::F32, vec![4], &sky).unwrap(),
+            ),
+        ],
+        None,
+    )
+    .unwrap();
+    bench.write("set.safetensors", &file);
+    let run = bench.galgen(&format!("{SCORE} --stamps set.safetensors --out s.csv"));
+    run.fails(
+        3,
+        &[
+            "row 0",
+            "set.safetensors",
+            "concentration: no such column, measured",
+        ],
+    );
+    let rows = table(&bench, "s.csv");
+    assert_eq!((&rows[0]["status"][..], &rows[3]["status"][..]), ("1", "0"));
+    assert_eq!(rows[3]["id"], "8");
+    let concentration: f64 = rows[3]["concentration"].parse().unwrap();
+    assert!(concentration > 1.0 && concentration < 5.0);
+    bench.write("cut.safetensors", &file[..file.len() - 9]);
+    let run = bench.galgen(&format!("{SCORE} --stamps cut.safetensors --out x.csv"));
+    run.fails(1, &["cut.safetensors", "truncated"]);
+    let run = bench.galgen(&format!("{SCORE} --stamps model.safetensors --out x.csv"));
+    run.fails(1, &["model.safetensors", "stamps"]);
+}
+
+#[test]
+fn stamps_that_a_model_cannot_score_are_refused() {
+    let bench = Bench::new("score-bad");
+    bench.generate("--out sky.fits").succeeds();
+    bench
+        .generate("--out wide.fits --pixel-scale 0.2 --size 20")
+        .succeeds();
+    bench.generate("--out g.fits --frame galaxy").succeeds();
+    let score = |rest: &str| bench.galgen(&format!("{SCORE} {rest}"));
+    score("--stamps sky.fits --out x.csv").fails(1, &["sky.fits", "frame", "--frame galaxy"]);
+    score("--stamps wide.fits --out x.csv").fails(1, &["wide.fits", "20 x 20", "16 x 16"]);
+    score("--stamps none.fits --out x.csv").fails(1, &["none.fits"]);
+    score("--stamps g.fits --out x.txt").fails(2, &["x.txt", ".csv"]);
+    score("--stamps g.fits --out g.fits").fails(2, &["named twice"]);
+    score("--stamps g.fits --out x.csv --sky-sigma noise").fails(1, &["noise", "--sky-sigma"]);
+    score("--stamps g.fits --out x.csv --sky-sigma -1").fails(2, &["sky-sigma"]);
+    score("--stamps g.fits --out x.csv --samples 0").fails(2, &["--samples"]);
+    score("--stamps g.fits --out no/x.csv").fails(1, &["no", "create it first"]);
+    bench.write("cut.fits", &bench.read("g.fits")[..7000]);
+    score("--stamps cut.fits --out x.csv").fails(1, &["cut.fits", "truncated"]);
+    assert!(!bench.outputs().contains(&"x.csv".to_string()));
+}

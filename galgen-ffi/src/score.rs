@@ -1,0 +1,332 @@
+//! Likelihoods, encoder and decoder.
+
+use crate::pointer;
+use crate::session::galgen_session;
+use crate::status::{Failure, Failures, galgen_error, galgen_status, guard};
+use galgen_infer::DrawError;
+
+/// The arguments that all functions of this file have.
+struct Batch {
+    session: *mut galgen_session,
+    conditions: *const f32,
+    conditions_len: usize,
+    n: usize,
+    statuses: *mut galgen_status,
+}
+
+/// The model's lengths.
+struct Sizes {
+    stamp: usize,
+    latent: usize,
+    conditions: usize,
+}
+
+/// A batch whose pointers are checked.
+struct Checked<'a> {
+    session: &'a mut galgen_session,
+    sizes: Sizes,
+    conditions: &'a [f32],
+    statuses: Option<&'a mut [galgen_status]>,
+    n: usize,
+}
+
+impl Batch {
+    /// # Safety
+    /// The pointers are NULL or as galgen.h asks.
+    unsafe fn check<'a>(self) -> Result<Checked<'a>, Failure> {
+        let n = self.n;
+        // SAFETY: the contract of this function.
+        let session = unsafe { pointer::exclusive("session", self.session) }?;
+        let model = session.session.model();
+        let sizes = Sizes {
+            stamp: model.stamp_len(),
+            latent: model.latent(),
+            conditions: model.card().conditions.len(),
+        };
+        // SAFETY: the contract of this function.
+        let (conditions, statuses) = unsafe {
+            let each = sizes.conditions;
+            (
+                pointer::input("conditions", self.conditions, self.conditions_len, n, each)?,
+                pointer::optional("statuses", self.statuses, n)?,
+            )
+        };
+        Ok(Checked {
+            session,
+            sizes,
+            conditions,
+            statuses,
+            n,
+        })
+    }
+}
+
+impl Checked<'_> {
+    /// Calls `one` for every element with its index and conditions.
+    fn run(
+        mut self,
+        mut one: impl FnMut(&mut galgen_session, usize, &[f32]) -> Result<(), DrawError>,
+    ) -> Result<(), Failure> {
+        let mut failures = Failures::default();
+        for i in 0..self.n {
+            let conditions = element(self.conditions, i, self.sizes.conditions);
+            let result = one(self.session, i, conditions);
+            let status = failures.note(i, result).err().unwrap_or(galgen_status::Ok);
+            if let Some(statuses) = &mut self.statuses {
+                statuses[i] = status;
+            }
+        }
+        failures.result(self.n)
+    }
+}
+
+fn element<T>(values: &[T], i: usize, each: usize) -> &[T] {
+    &values[i * each..(i + 1) * each]
+}
+
+fn element_mut<T>(values: &mut [T], i: usize, each: usize) -> &mut [T] {
+    &mut values[i * each..(i + 1) * each]
+}
+
+/// Lower bounds of ln p(stamp | conditions) in nats: the importance-weighted bound (Burda et al. 2016) with
+/// `samples` >= 1 posterior draws of (seed, id), whose mean grows towards the truth with `samples`.
+///
+/// `stamps` is [n, bands, side, side] in the galaxy frame, any positive sum; `stamps_len` its floats.
+/// `conditions` is [n, conditions]. `sky` is the noise of a pixel for each stamp in the stamp's unit, 0 or
+/// more, or NULL: that of a typical training stamp. `ids` has `n` elements, or is NULL: 0, 1, 2 ...
+/// `log_likelihoods` has `n` elements. `statuses` has `n` elements, or is NULL. The density is over the
+/// pixels of the unit-sum stamp in the model's intensity unit, inside the stamp's circle.
+///
+/// Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if a stamp cannot be scored: its result
+/// is NaN, its status says why. Fails with NULL, LENGTH before anything is written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn galgen_session_log_likelihood(
+    session: *mut galgen_session,
+    seed: u64,
+    samples: u32,
+    stamps: *const f32,
+    stamps_len: usize,
+    conditions: *const f32,
+    conditions_len: usize,
+    sky: *const f64,
+    ids: *const u64,
+    n: usize,
+    log_likelihoods: *mut f64,
+    statuses: *mut galgen_status,
+    error: *mut galgen_error,
+) -> galgen_status {
+    let batch = Batch {
+        session,
+        conditions,
+        conditions_len,
+        n,
+        statuses,
+    };
+    let body = || {
+        // SAFETY: NULL or as galgen.h asks.
+        let (batch, sky, ids) = unsafe {
+            (
+                batch.check()?,
+                pointer::slice("sky", sky, if sky.is_null() { 0 } else { n })?,
+                pointer::slice("ids", ids, if ids.is_null() { 0 } else { n })?,
+            )
+        };
+        let each = batch.sizes.stamp;
+        // SAFETY: NULL or as galgen.h asks.
+        let (stamps, results) = unsafe {
+            (
+                pointer::input("stamps", stamps, stamps_len, n, each)?,
+                pointer::output("log_likelihoods", log_likelihoods, n, n, 1)?,
+            )
+        };
+        results.fill(f64::NAN);
+        let one = |session: &mut galgen_session, i: usize, conditions: &[f32]| {
+            let stamp = element(stamps, i, each);
+            let id = ids.get(i).copied().unwrap_or(i as u64);
+            let sky = sky.get(i).copied();
+            results[i] = session
+                .session
+                .log_likelihood(stamp, conditions, sky, samples, seed, id)?;
+            Ok(())
+        };
+        batch.run(one)
+    };
+    // SAFETY: `error` is NULL or valid, as galgen.h asks.
+    unsafe { guard(error, body) }
+}
+
+/// ln p(z | conditions) of latents under the model's flow, in nats, exact.
+///
+/// `latents` is [n, latent] of `latents_len` doubles, `conditions` [n, conditions], `log_probs` has `n`
+/// elements, `statuses` `n` or is NULL. Otherwise as galgen_session_log_likelihood.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn galgen_session_log_prob_latent(
+    session: *mut galgen_session,
+    latents: *const f64,
+    latents_len: usize,
+    conditions: *const f32,
+    conditions_len: usize,
+    n: usize,
+    log_probs: *mut f64,
+    statuses: *mut galgen_status,
+    error: *mut galgen_error,
+) -> galgen_status {
+    let batch = Batch {
+        session,
+        conditions,
+        conditions_len,
+        n,
+        statuses,
+    };
+    let body = || {
+        // SAFETY: NULL or as galgen.h asks.
+        let batch = unsafe { batch.check() }?;
+        let each = batch.sizes.latent;
+        // SAFETY: NULL or as galgen.h asks.
+        let (latents, results) = unsafe {
+            (
+                pointer::input("latents", latents, latents_len, n, each)?,
+                pointer::output("log_probs", log_probs, n, n, 1)?,
+            )
+        };
+        results.fill(f64::NAN);
+        let one = |session: &mut galgen_session, i: usize, conditions: &[f32]| {
+            let latent = element(latents, i, each);
+            results[i] = session.session.log_prob_latent(latent, conditions)?;
+            Ok(())
+        };
+        batch.run(one)
+    };
+    // SAFETY: `error` is NULL or valid, as galgen.h asks.
+    unsafe { guard(error, body) }
+}
+
+/// Posterior of the latent of each stamp: means and ln variances of independent Gaussians.
+///
+/// `stamps` and `conditions` as for galgen_session_log_likelihood. `means` and `log_variances` are [n, latent],
+/// with room for `latents_len` floats each, at least that many. `flags`, sums of GALGEN_FLAG_* of the
+/// conditions, has `n` elements, or is NULL. `statuses` too.
+///
+/// Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if a stamp cannot be encoded: its results
+/// are NaN, its flags 0, its status says why. Fails with NULL, LENGTH before anything is written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn galgen_session_encode(
+    session: *mut galgen_session,
+    stamps: *const f32,
+    stamps_len: usize,
+    conditions: *const f32,
+    conditions_len: usize,
+    n: usize,
+    means: *mut f32,
+    log_variances: *mut f32,
+    latents_len: usize,
+    flags: *mut u32,
+    statuses: *mut galgen_status,
+    error: *mut galgen_error,
+) -> galgen_status {
+    let batch = Batch {
+        session,
+        conditions,
+        conditions_len,
+        n,
+        statuses,
+    };
+    let body = || {
+        // SAFETY: NULL or as galgen.h asks.
+        let batch = unsafe { batch.check() }?;
+        let (stamp, latent) = (batch.sizes.stamp, batch.sizes.latent);
+        // SAFETY: NULL or as galgen.h asks.
+        let (stamps, means, log_variances, mut flags) = unsafe {
+            (
+                pointer::input("stamps", stamps, stamps_len, n, stamp)?,
+                pointer::output("means", means, latents_len, n, latent)?,
+                pointer::output("log_variances", log_variances, latents_len, n, latent)?,
+                pointer::optional("flags", flags, n)?,
+            )
+        };
+        means.fill(f32::NAN);
+        log_variances.fill(f32::NAN);
+        if let Some(flags) = &mut flags {
+            flags.fill(0);
+        }
+        let one = |session: &mut galgen_session, i: usize, conditions: &[f32]| {
+            let (mean, log_variance) = (
+                element_mut(means, i, latent),
+                element_mut(log_variances, i, latent),
+            );
+            let stamp = element(stamps, i, stamp);
+            let found = session
+                .session
+                .encode(stamp, conditions, mean, log_variance)?;
+            if let Some(flags) = &mut flags {
+                flags[i] = found.0;
+            }
+            Ok(())
+        };
+        // Bad input is found before the encoder writes.
+        batch.run(one)
+    };
+    // SAFETY: `error` is NULL or valid, as galgen.h asks.
+    unsafe { guard(error, body) }
+}
+
+/// Stamps of given latents, in the galaxy frame, each of unit sum.
+///
+/// `latents` is [n, latent] of `latents_len` floats, `conditions` [n, conditions]. `stamps` is
+/// [n, bands, side, side] with room for `stamps_len` floats, at least that many. `flags` and `statuses` have `n`
+/// elements each, or are NULL.
+///
+/// Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if a latent cannot be decoded: its stamp
+/// is zero, its flags 0, its status says why. Fails with NULL, LENGTH before anything is written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn galgen_session_decode(
+    session: *mut galgen_session,
+    latents: *const f32,
+    latents_len: usize,
+    conditions: *const f32,
+    conditions_len: usize,
+    n: usize,
+    stamps: *mut f32,
+    stamps_len: usize,
+    flags: *mut u32,
+    statuses: *mut galgen_status,
+    error: *mut galgen_error,
+) -> galgen_status {
+    let batch = Batch {
+        session,
+        conditions,
+        conditions_len,
+        n,
+        statuses,
+    };
+    let body = || {
+        // SAFETY: NULL or as galgen.h asks.
+        let batch = unsafe { batch.check() }?;
+        let (stamp, latent) = (batch.sizes.stamp, batch.sizes.latent);
+        // SAFETY: NULL or as galgen.h asks.
+        let (latents, stamps, mut flags) = unsafe {
+            (
+                pointer::input("latents", latents, latents_len, n, latent)?,
+                pointer::output("stamps", stamps, stamps_len, n, stamp)?,
+                pointer::optional("flags", flags, n)?,
+            )
+        };
+        if let Some(flags) = &mut flags {
+            flags.fill(0);
+        }
+        let one = |session: &mut galgen_session, i: usize, conditions: &[f32]| {
+            let out = element_mut(stamps, i, stamp);
+            let decoded = session
+                .session
+                .decode(element(latents, i, latent), conditions, out);
+            let found = decoded.inspect_err(|_| out.fill(0.0))?;
+            if let Some(flags) = &mut flags {
+                flags[i] = found.0;
+            }
+            Ok(())
+        };
+        batch.run(one)
+    };
+    // SAFETY: `error` is NULL or valid, as galgen.h asks.
+    unsafe { guard(error, body) }
+}

@@ -1,0 +1,285 @@
+//! The flow-VAE's losses against formulas written out here, with plain loops and numeric integrals.
+
+mod common;
+
+use candle_core::{DType, Device, Tensor};
+use common::{
+    HALF_LIGHT, SIDE, elements, geometry, random_batch, random_parameters, tensor, tiny_model,
+    tiny_preset,
+};
+use galgen_core::models::{FlowVae, FlowVaePreset, LOG_VARIANCE};
+use galgen_core::spec::Transform;
+use galgen_core::stamp::centre;
+use galgen_tests::tensors::random_values;
+use galgen_train::lower::normalise;
+use galgen_train::models::flow_vae::{Learner, posterior_sample, standardise_flow};
+use galgen_train::params::Parameters;
+use std::f64::consts::PI;
+
+fn learner<'a>(model: &'a FlowVae, parameters: &'a Parameters) -> Learner<'a> {
+    Learner::new(model, &geometry(), parameters, DType::F64, &Device::Cpu).expect("a learner")
+}
+
+/// Pixel centres nearer to the stamp's centre than half a side: where the likelihood is defined.
+fn inside(pixel: usize) -> bool {
+    let (x, y) = (
+        (pixel % SIDE) as f64 - centre(SIDE),
+        (pixel / SIDE) as f64 - centre(SIDE),
+    );
+    x.hypot(y) < SIDE as f64 / 2.0
+}
+
+#[test]
+fn the_likelihood_is_a_gaussian_for_every_observed_pixel_of_the_circle() {
+    let mut model = tiny_model(2);
+    model.noise.relative = 0.3;
+    let parameters = random_parameters(&model, 1, DType::F64);
+    let learner = learner(&model, &parameters);
+    let batch = random_batch(5, 2, 2, DType::F64);
+    let z = tensor(
+        &random_values(5 * model.latent, 3),
+        &[5, model.latent],
+        DType::F64,
+    );
+    let decoded = learner.decode(&z, batch.context.as_ref()).expect("stamps");
+    let found = elements(&learner.log_likelihood(&batch, &decoded).expect("a value"));
+    let (x, m) = (elements(&batch.stamps), elements(&decoded));
+    let (observed, sky) = (elements(&batch.observed), elements(&batch.sky));
+    // A round galaxy's mean within its half-light radius is half its light over pi r^2.
+    let intensity = 1.0 / (0.5 / (PI * HALF_LIGHT * HALF_LIGHT));
+    for item in 0..5 {
+        let mut sum = 0.0;
+        for pixel in 0..SIDE * SIDE {
+            let k = item * SIDE * SIDE + pixel;
+            if observed[k] == 0.0 || !inside(pixel) {
+                continue;
+            }
+            let mean = m[k] * intensity;
+            let deviation = ((sky[item] * intensity).powi(2)
+                + model.noise.floor.powi(2)
+                + (model.noise.relative * mean).powi(2))
+            .sqrt();
+            let t = (x[k] * intensity - mean) / deviation;
+            sum += -0.5 * t * t - deviation.ln() - 0.5 * (2.0 * PI).ln();
+        }
+        assert!(
+            (found[item] / sum - 1.0).abs() < 1e-12,
+            "{} {sum}",
+            found[item]
+        );
+    }
+}
+
+#[test]
+fn unobserved_pixels_do_not_matter() {
+    let model = tiny_model(0);
+    let parameters = random_parameters(&model, 1, DType::F64);
+    let learner = learner(&model, &parameters);
+    let mut batch = random_batch(2, 0, 4, DType::F64);
+    let decoded = (&batch.stamps * 0.9).expect("stamps");
+    let before = elements(&learner.log_likelihood(&batch, &decoded).expect("a value"));
+    let hidden = batch.observed.affine(-1.0, 1.0).expect("a mask");
+    batch.stamps = (&batch.stamps + (hidden * 0.1).expect("light")).expect("stamps");
+    assert_eq!(
+        before,
+        elements(&learner.log_likelihood(&batch, &decoded).expect("a value"))
+    );
+}
+
+#[test]
+fn decoded_stamps_are_light_of_sum_one_inside_the_circle() {
+    for (dtype, tolerance) in [(DType::F64, 1e-14), (DType::F32, 2e-6)] {
+        let model = tiny_model(2);
+        let parameters = random_parameters(&model, 5, dtype);
+        let learner =
+            Learner::new(&model, &geometry(), &parameters, dtype, &Device::Cpu).expect("a learner");
+        // Far out in the latent space as well.
+        let z: Vec<f64> = random_values(8 * model.latent, 6)
+            .iter()
+            .map(|v| 6.0 * v)
+            .collect();
+        let z = tensor(&z, &[8, model.latent], dtype);
+        let context = tensor(&random_values(16, 7), &[8, 2], dtype);
+        let stamps = elements(&learner.decode(&z, Some(&context)).expect("stamps"));
+        for stamp in stamps.chunks(SIDE * SIDE) {
+            assert!((stamp.iter().sum::<f64>() - 1.0).abs() < tolerance);
+            assert!(
+                stamp
+                    .iter()
+                    .enumerate()
+                    .all(|(k, v)| *v >= 0.0 && (inside(k) || *v == 0.0))
+            );
+        }
+    }
+}
+
+/// Makes the encoder ignore its input: the posterior has this mean and ln variance.
+fn fixed_posterior(model: &FlowVae, parameters: &Parameters, mean: &[f64], log_variance: &[f64]) {
+    let last = model.encoder.layers.len() - 1;
+    parameters
+        .scale(&format!("encoder.{last}.weight"), 0.0)
+        .expect("the last layer");
+    let code = [mean, log_variance].concat();
+    let code = tensor(&code, &[2 * model.latent], DType::F64);
+    parameters
+        .set(&format!("encoder.{last}.bias"), &code)
+        .expect("the last layer");
+}
+
+#[test]
+fn the_divergence_is_the_integral_of_q_ln_q_over_p() {
+    let model = tiny_model(0);
+    let parameters = random_parameters(&model, 1, DType::F64);
+    let (mean, log_variance) = ([0.7, -1.9, 0.0, 3.1], [0.0, -2.3, 1.1, -0.4]);
+    fixed_posterior(&model, &parameters, &mean, &log_variance);
+    let batch = random_batch(3, 0, 2, DType::F64);
+    let normals = tensor(&[0.0; 12], &[3, 4], DType::F64);
+    let elbo = learner(&model, &parameters)
+        .elbo(&batch, &normals)
+        .expect("a value");
+    let log_normal =
+        |x: f64, m: f64, s: f64| -0.5 * ((x - m) / s).powi(2) - s.ln() - 0.5 * (2.0 * PI).ln();
+    let integral = |m: f64, s: f64| -> f64 {
+        let (n, low, high) = (20_000, m - 12.0 * s, m + 12.0 * s);
+        let step = (high - low) / n as f64;
+        let term = |i: usize| {
+            let x = low + (i as f64 + 0.5) * step;
+            let q = log_normal(x, m, s);
+            q.exp() * (q - log_normal(x, 0.0, 1.0)) * step
+        };
+        (0..n).map(term).sum()
+    };
+    let expected: f64 = mean
+        .iter()
+        .zip(log_variance)
+        .map(|(m, v)| integral(*m, (0.5 * v).exp()))
+        .sum();
+    let found: f64 = elbo.divergence.to_scalar().expect("one number");
+    assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+}
+
+/// The bound is: code, one draw of the posterior, stamp, likelihood.
+#[test]
+fn the_reconstruction_is_the_likelihood_of_the_decoded_draw() {
+    let model = tiny_model(0);
+    let parameters = random_parameters(&model, 1, DType::F64);
+    // The last ln variance is above its largest value and is cut there.
+    let (mean, log_variance) = ([0.7, -1.9, 0.0, 3.1], [0.0, -2.3, 1.1, 7.0]);
+    fixed_posterior(&model, &parameters, &mean, &log_variance);
+    let batch = random_batch(2, 0, 2, DType::F64);
+    let normals = random_values(8, 9);
+    let learner = learner(&model, &parameters);
+    let elbo = learner
+        .elbo(&batch, &tensor(&normals, &[2, 4], DType::F64))
+        .expect("a value");
+    let draw = |k: usize| {
+        let variance = log_variance[k % 4].min(f64::from(LOG_VARIANCE[1])).exp();
+        mean[k % 4] + variance.sqrt() * normals[k]
+    };
+    let z: Vec<f64> = (0..8).map(draw).collect();
+    let decoded = learner
+        .decode(&tensor(&z, &[2, 4], DType::F64), None)
+        .expect("stamps");
+    let likelihood = elements(&learner.log_likelihood(&batch, &decoded).expect("a value"));
+    let expected = -(likelihood[0] + likelihood[1]) / 2.0;
+    let found: f64 = elbo.reconstruction.to_scalar().expect("one number");
+    assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+}
+
+#[test]
+fn posterior_draws_have_the_mean_and_deviation_asked_for() {
+    let n = 20_000;
+    let normals = tensor(&random_values(n, 1), &[n, 1], DType::F64);
+    let mean = tensor(&vec![1.5; n], &[n, 1], DType::F64);
+    let log_variance = tensor(&vec![-1.0; n], &[n, 1], DType::F64);
+    let z = elements(&posterior_sample(&mean, &log_variance, &normals).expect("draws"));
+    let average = z.iter().sum::<f64>() / n as f64;
+    let variance = z.iter().map(|v| (v - average).powi(2)).sum::<f64>() / n as f64;
+    // Four standard errors.
+    assert!(
+        (average - 1.5).abs() < 4.0 * (-0.5f64).exp() / (n as f64).sqrt(),
+        "{average}"
+    );
+    assert!(
+        (variance / (-1.0f64).exp() - 1.0).abs() < 4.0 * (2.0 / n as f64).sqrt(),
+        "{variance}"
+    );
+}
+
+/// The loss is the mean of -ln p, and p integrates to 1 under every context.
+#[test]
+fn the_density_of_a_flow_in_two_dimensions_integrates_to_one() {
+    let preset = FlowVaePreset {
+        latent: 2,
+        ..tiny_preset()
+    };
+    let model = preset.build(&geometry(), 2).expect("a consistent preset");
+    let parameters = random_parameters(&model, 21, DType::F64);
+    // Calm splines, which the grid resolves.
+    for (i, transform) in model.flow.transforms.iter().enumerate() {
+        if let Transform::Coupling { net, .. } = transform {
+            let last = net.layers.len() - 1;
+            parameters
+                .scale(&format!("flow.{i}.net.{last}.weight"), 1.0)
+                .expect("a layer");
+        }
+    }
+    let learner = learner(&model, &parameters);
+    let (reach, step) = (9.0, 0.01);
+    let n = (2.0 * reach / step) as usize;
+    let at = |i: usize| -reach + (i as f64 + 0.5) * step;
+    for context in [[0.0, 0.0], [1.3, -0.8]] {
+        let mut integral = 0.0;
+        for rows in (0..n).collect::<Vec<_>>().chunks(40) {
+            let points: Vec<f64> = rows
+                .iter()
+                .flat_map(|&i| (0..n).flat_map(move |j| [at(i), at(j)]))
+                .collect();
+            let b = points.len() / 2;
+            let z = tensor(&points, &[b, 2], DType::F64);
+            let c = tensor(&context.repeat(b), &[b, 2], DType::F64);
+            let (u, log_det) =
+                normalise(&model.flow, "flow", &parameters, &z, Some(&c)).expect("a value");
+            let (u, log_det) = (elements(&u), elements(&log_det));
+            let log_density: Vec<f64> = (0..b)
+                .map(|i| {
+                    let square = u[2 * i].powi(2) + u[2 * i + 1].powi(2);
+                    log_det[i] - 0.5 * square - (2.0 * PI).ln()
+                })
+                .collect();
+            integral += log_density.iter().map(|l| l.exp()).sum::<f64>() * step * step;
+            let loss: f64 = learner
+                .flow_loss(&z, Some(&c))
+                .and_then(|l| l.to_scalar())
+                .expect("a value");
+            let expected = -log_density.iter().sum::<f64>() / b as f64;
+            assert!((loss / expected - 1.0).abs() < 1e-12, "{loss} {expected}");
+        }
+        println!("integral {integral}");
+        assert!((integral - 1.0).abs() < 1e-3, "{integral}");
+    }
+}
+
+#[test]
+fn a_standardised_flow_starts_with_latents_of_mean_zero_and_deviation_one() {
+    let model = tiny_model(0);
+    let parameters = random_parameters(&model, 1, DType::F64);
+    let latents: Vec<f64> = random_values(400, 2)
+        .iter()
+        .enumerate()
+        .map(|(k, v)| (k % 4) as f64 - 2.0 + v * 0.5 * (1 + k % 4) as f64)
+        .collect();
+    let latents = tensor(&latents, &[100, 4], DType::F64);
+    standardise_flow(&model, &parameters, &latents).expect("a flow with a diagonal");
+    let mut first = model.flow.clone();
+    first.transforms.truncate(1);
+    let (z, log_det) = normalise(&first, "flow", &parameters, &latents, None).expect("a value");
+    let moments = |t: &Tensor| elements(&t.mean(0).expect("a mean"));
+    assert!(moments(&z).iter().all(|m| m.abs() < 1e-9));
+    assert!(
+        moments(&z.sqr().expect("squares"))
+            .iter()
+            .all(|v| (v - 1.0).abs() < 1e-6)
+    );
+    assert!(elements(&log_det).iter().all(|l| l.is_finite()));
+}

@@ -1,0 +1,424 @@
+//! Trainings of a tiny model on galaxies drawn here: they learn, they repeat to the bit, and they stop
+//! with a reason.
+
+mod common;
+
+use candle_core::Device;
+use common::{Folder, SIDE, tiny_set};
+use galgen_train::checkpoint::{self, Phase, State};
+use galgen_train::data::set::TrainingSet;
+use galgen_train::fit::{CHECKPOINT, FitError, Trainer};
+use galgen_train::fit_command::MODEL;
+use galgen_train::params::Parameters;
+use galgen_train::recipe::Recipe;
+use galgen_train::samples::Samples;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const RECIPE: &str = r#"
+name = "tiny"
+description = "galaxies drawn by a test"
+seed = 5
+psf = "intrinsic"
+
+[data]
+sets = ["tiny.safetensors"]
+conditions = ["axis_ratio", "concentration"]
+validation = 0.2
+
+[model]
+latent = 4
+channels = [8, 6, 4]
+flow_blocks = 2
+flow_hidden = 8
+flow_bins = 4
+
+[vae]
+steps = 24
+batch = 8
+learning_rate = 3e-3
+validate_every = 6
+
+[flow]
+steps = 14
+batch = 8
+learning_rate = 3e-3
+weight_decay = 0.01
+validate_every = 7
+"#;
+const VAE_STEPS: u64 = 24;
+
+fn recipe(text: &str) -> Recipe {
+    let folder = Folder::new(&format!("recipe-{:?}", std::thread::current().id()));
+    std::fs::write(folder.join("recipe.toml"), text).expect("a file");
+    Recipe::load(&folder.join("recipe.toml")).expect("a good recipe")
+}
+
+fn samples(set: &TrainingSet, recipe: &Recipe) -> Samples {
+    let set = std::slice::from_ref(set);
+    Samples::new(set, &recipe.data.conditions, recipe.data.validation).expect("good samples")
+}
+
+fn trainer<'a>(
+    recipe: &'a Recipe,
+    samples: &'a Samples,
+    directory: &Path,
+    resume: bool,
+) -> Result<Trainer<'a>, FitError> {
+    Trainer::new(recipe, samples, directory, &Device::Cpu, resume, true)
+}
+
+/// Trains in pieces of so many steps, each by a new trainer that resumes, and then to the end.
+fn train(recipe: &Recipe, samples: &Samples, directory: &Path, stops: &[u64]) -> State {
+    for (i, &steps) in stops.iter().enumerate() {
+        let mut piece = trainer(recipe, samples, directory, i > 0).expect("a trainer");
+        assert!(!piece.run(Some(steps)).expect("a piece of training"));
+    }
+    let mut last = trainer(recipe, samples, directory, !stops.is_empty()).expect("a trainer");
+    assert!(last.run(None).expect("a training"));
+    assert_eq!(last.state.phase, Phase::Done);
+    last.state
+}
+
+/// Every bit of a set of parameters.
+fn bits(parameters: &Parameters) -> BTreeMap<String, Vec<u32>> {
+    let values = |(name, var): (&str, &candle_core::Var)| {
+        let flat = var
+            .flatten_all()
+            .and_then(|t| t.to_vec1::<f32>())
+            .expect("f32 weights");
+        (name.to_string(), flat.iter().map(|v| v.to_bits()).collect())
+    };
+    parameters.iter(&[""]).map(values).collect()
+}
+
+/// Every bit that a training ends with, the optimiser's included.
+fn all_bits(state: &State) -> Vec<BTreeMap<String, Vec<u32>>> {
+    let (steps, moments) = state.adam.state();
+    let moments = Parameters::from_tensors(moments).expect("tensors");
+    let steps = BTreeMap::from([("step".to_string(), vec![steps as u32])]);
+    let mut all: Vec<_> = [&state.parameters, &state.average, &state.best, &moments]
+        .map(bits)
+        .into();
+    all.push(steps);
+    all
+}
+
+#[test]
+fn a_training_learns_and_an_interrupted_one_ends_with_the_same_bits() {
+    let recipe = recipe(RECIPE);
+    let set = tiny_set(96, 1);
+    let samples = samples(&set, &recipe);
+    let folder = Folder::new("resume");
+    let straight = train(&recipe, &samples, &folder.join("straight"), &[]);
+
+    let losses = |phase: Phase| -> Vec<f64> {
+        let records = straight.history.iter().filter(|r| r.phase == phase);
+        records.map(|r| r.validation).collect()
+    };
+    let (vae, flow) = (losses(Phase::Vae), losses(Phase::Flow));
+    assert_eq!((vae.len(), flow.len()), (4, 2));
+    assert!(vae.windows(2).all(|w| w[1] < w[0]), "{vae:?}");
+    assert!(
+        vae[3] < vae[0] - 1.0 && flow[1] < flow[0],
+        "{vae:?} {flow:?}"
+    );
+    for file in [
+        "loss-vae.png",
+        "loss-flow.png",
+        "reconstructions.png",
+        CHECKPOINT,
+    ] {
+        assert!(folder.join("straight").join(file).is_file(), "{file}");
+    }
+
+    let expected = all_bits(&straight);
+    let stops: [&[u64]; 4] = [&[7], &[VAE_STEPS], &[VAE_STEPS + 5], &[1, 11, 13, 12]];
+    for (i, stops) in stops.iter().enumerate() {
+        let state = train(
+            &recipe,
+            &samples,
+            &folder.join(&format!("pieces-{i}")),
+            stops,
+        );
+        assert!(
+            all_bits(&state) == expected,
+            "stops after {stops:?} change the weights"
+        );
+        // The training loss of a record is a mean since the last one or the restart; the rest repeats.
+        let shown = |s: &State| -> Vec<(Phase, u64, f64, f64)> {
+            s.history
+                .iter()
+                .map(|r| (r.phase, r.step, r.validation, r.divergence))
+                .collect()
+        };
+        assert_eq!(shown(&state), shown(&straight));
+    }
+
+    let other = self::recipe(&RECIPE.replace("seed = 5", "seed = 6"));
+    let state = train(&other, &samples, &folder.join("other"), &[]);
+    for (a, b) in all_bits(&state)[..3].iter().zip(&expected) {
+        let same = a.iter().filter(|(name, v)| b[*name] == **v && v.len() > 1);
+        // The learnt ones; only what is 0 at the start and never learns may agree.
+        assert_eq!(same.count(), 0);
+    }
+}
+
+#[test]
+fn a_model_without_conditions_learns_too() {
+    let recipe = recipe(&RECIPE.replace("[\"axis_ratio\", \"concentration\"]", "[]"));
+    let set = tiny_set(96, 6);
+    let samples = samples(&set, &recipe);
+    let folder = Folder::new("unconditional");
+    let state = train(&recipe, &samples, &folder.join("out"), &[]);
+    assert!(
+        state.history[3].validation < state.history[0].validation,
+        "{:?}",
+        state.history
+    );
+}
+
+/// The program on a recipe in `folder`.
+fn fit(folder: &Folder, out: &str, threads: &str, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_galgen-train"))
+        .arg("fit")
+        .arg(folder.join("recipe.toml"))
+        .arg("--data")
+        .arg(folder.path())
+        .arg("--out")
+        .arg(folder.join(out))
+        .arg("--quiet")
+        .args(more)
+        .env("GALGEN_THREADS", threads)
+        .env("RAYON_NUM_THREADS", threads)
+        .output()
+        .expect("the program starts")
+}
+
+fn message(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+/// Every file that the program has left behind but the pictures.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut out = BTreeMap::new();
+    for file in std::fs::read_dir(folder).expect("an output folder") {
+        let path = file.expect("a file").path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            let name = path
+                .file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
+            out.insert(name, std::fs::read(&path).expect("a file"));
+        }
+    }
+    out
+}
+
+#[test]
+fn the_program_gives_the_same_bits_on_any_number_of_threads_and_refuses_what_it_should() {
+    let folder = Folder::new("program");
+    tiny_set(96, 2)
+        .save(folder.join("tiny.safetensors"))
+        .expect("a training set");
+    // Large enough for every operation to be shared among threads.
+    let recipe = RECIPE
+        .replace("flow_hidden = 8", "flow_hidden = 96")
+        .replace("[8, 6, 4]", "[64, 32, 16]")
+        .replace("latent = 4", "latent = 16")
+        .replace("batch = 8", "batch = 128");
+    std::fs::write(folder.join("recipe.toml"), &recipe).expect("a file");
+    for (out, threads) in [("one", "1"), ("two", "2")] {
+        let output = fit(&folder, out, threads, &["--max-steps", "30"]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(
+            output.stdout.is_empty() && output.stderr.is_empty(),
+            "not quiet: {output:?}"
+        );
+    }
+    let (one, two) = (files(&folder.join("one")), files(&folder.join("two")));
+    assert!(one.contains_key(CHECKPOINT));
+    assert!(one == two, "the number of threads changes the result");
+
+    // Continued with another number of threads, or with the rest in one go: the same.
+    assert!(
+        fit(&folder, "one", "2", &["--resume", "--max-steps", "3"])
+            .status
+            .success()
+    );
+    assert!(
+        fit(&folder, "two", "1", &["--resume", "--max-steps", "3"])
+            .status
+            .success()
+    );
+    assert!(files(&folder.join("one")) == files(&folder.join("two")));
+
+    // To the end: a model file with the same weights.
+    let weights = |out: &str, threads: &str| -> Vec<u8> {
+        let output = fit(&folder, out, threads, &["--resume"]);
+        assert!(output.status.success(), "{output:?}");
+        let bytes = std::fs::read(folder.join(out).join(MODEL)).expect("a model");
+        let header: [u8; 8] = bytes[..8].try_into().expect("8 bytes");
+        bytes[8 + u64::from_le_bytes(header) as usize..].to_vec()
+    };
+    assert!(weights("one", "1") == weights("two", "2"));
+
+    let again = message(&fit(&folder, "one", "1", &[]));
+    assert!(
+        again.contains("--resume") && again.contains(CHECKPOINT),
+        "{again}"
+    );
+    std::fs::write(folder.join("recipe.toml"), recipe.replace("3e-3", "2e-3")).expect("a file");
+    let other = message(&fit(&folder, "one", "1", &["--resume"]));
+    assert!(
+        other.contains("another recipe") && other.contains(CHECKPOINT),
+        "{other}"
+    );
+
+    std::fs::write(folder.join("recipe.toml"), &recipe).expect("a file");
+    let half = std::fs::read(folder.join("one").join(CHECKPOINT)).expect("a checkpoint");
+    std::fs::write(folder.join("one").join(CHECKPOINT), &half[..half.len() / 2]).expect("a file");
+    let broken = message(&fit(&folder, "one", "1", &["--resume"]));
+    assert!(broken.contains(CHECKPOINT), "{broken}");
+
+    std::fs::remove_file(folder.join("tiny.safetensors")).expect("a file");
+    let absent = message(&fit(&folder, "three", "1", &[]));
+    assert!(absent.contains("tiny.safetensors"), "{absent}");
+    assert!(
+        !folder.join("three").exists(),
+        "an output folder for nothing"
+    );
+}
+
+/// The checkpoint that a failed training has left, which must hold finite weights only.
+fn last_checkpoint(recipe: &Recipe, directory: &Path) -> State {
+    let text = toml::to_string(recipe).expect("TOML");
+    let state = checkpoint::load(&directory.join(CHECKPOINT), &text, &Device::Cpu);
+    let state = state.expect("a readable checkpoint");
+    for parameters in [&state.parameters, &state.average, &state.best] {
+        let finite = |values: &Vec<u32>| values.iter().all(|b| f32::from_bits(*b).is_finite());
+        let bad: Vec<_> = bits(parameters)
+            .into_iter()
+            .filter(|(_, v)| !finite(v))
+            .collect();
+        assert!(
+            bad.is_empty(),
+            "not finite: {:?}",
+            bad.iter().map(|(n, _)| n).collect::<Vec<_>>()
+        );
+    }
+    state
+}
+
+#[test]
+fn a_stamp_that_is_not_a_number_stops_the_training_and_is_named() {
+    let recipe = recipe(&RECIPE.replace("validate_every = 6", "validate_every = 1"));
+    let clean = samples(&tiny_set(96, 3), &recipe);
+    // A stamp that no batch holds before step 4.
+    let visit = |position: usize| {
+        let meets = |step: &u64| {
+            clean
+                .choose(recipe.seed, *step, 8)
+                .iter()
+                .any(|c| c.0 == position)
+        };
+        (0..VAE_STEPS).find(meets)
+    };
+    let position = clean
+        .training
+        .iter()
+        .copied()
+        .find(|&p| visit(p) == Some(4));
+    let position = position.expect("8 new stamps at step 4");
+    let mut set = tiny_set(96, 3);
+    set.stamps[position * SIDE * SIDE + 100] = f32::NAN;
+    let samples = samples(&set, &recipe);
+    let folder = Folder::new("nan");
+    let mut trainer = trainer(&recipe, &samples, &folder.join("out"), false).expect("a trainer");
+    let error = trainer.run(None).expect_err("a loss that is not a number");
+    let text = error.to_string();
+    let FitError::NotFinite {
+        phase, step, ids, ..
+    } = error
+    else {
+        panic!("{text}")
+    };
+    assert_eq!((phase, step), (Phase::Vae, 4));
+    assert!(
+        ids.contains(&clean.ids[position]) && ids.len() == 8,
+        "{ids:?}"
+    );
+    assert!(
+        text.contains("step 4") && text.contains(&clean.ids[position].to_string()),
+        "{text}"
+    );
+    assert_eq!(last_checkpoint(&recipe, &folder.join("out")).step, 4);
+}
+
+#[test]
+fn an_absurd_learning_rate_stops_the_training_and_leaves_a_good_checkpoint() {
+    // Sane for one piece; then the same training runs away.
+    for rate in ["1e30", "1e4"] {
+        let text = RECIPE.replacen(
+            "learning_rate = 3e-3",
+            &format!("learning_rate = {rate}"),
+            1,
+        );
+        let recipe = recipe(&text.replace("validate_every = 6", "validate_every = 1"));
+        let samples = samples(&tiny_set(96, 4), &recipe);
+        let folder = Folder::new(&format!("absurd-{rate}"));
+        let out = folder.join("out");
+        let mut trainer = trainer(&recipe, &samples, &out, false).expect("a trainer");
+        match trainer.run(None) {
+            Err(FitError::NotFinite { phase, step, .. }) => {
+                assert!(
+                    phase == Phase::Vae && (1..VAE_STEPS).contains(&step),
+                    "{phase:?} {step}"
+                );
+                if out.join(CHECKPOINT).exists() {
+                    let state = last_checkpoint(&recipe, &out);
+                    assert!(state.history.iter().all(|r| r.validation.is_finite()));
+                }
+            }
+            other => panic!("rate {rate}: {:?}", other.map_err(|e| e.to_string())),
+        }
+    }
+}
+
+#[test]
+fn a_model_that_does_not_fit_the_stamps_is_refused() {
+    let set = tiny_set(96, 5);
+    let faults = [
+        ("channels = [8, 6, 4]", "channels = [8, 6, 4, 2]", "16"),
+        ("channels = [8, 6, 4]", "channels = []", "channel"),
+        ("channels = [8, 6, 4]", "channels = [8, 0, 4]", "0"),
+        ("latent = 4", "latent = 1", "latent"),
+        ("flow_bins = 4", "flow_bins = 1", "bins"),
+        ("flow_hidden = 8", "flow_hidden = 0", "0"),
+        ("flow_bins = 4", "flow_bins = 4\nnoise_floor = 0.0", "floor"),
+        (
+            "flow_bins = 4",
+            "flow_bins = 4\nnoise_relative = -0.1",
+            "noise",
+        ),
+    ];
+    for (good, bad, word) in faults {
+        let recipe = recipe(&RECIPE.replace(good, bad));
+        let samples = samples(&set, &recipe);
+        let folder = Folder::new("misfit");
+        let text = match trainer(&recipe, &samples, &folder.join("out"), false) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("`{bad}` is not refused"),
+        };
+        assert!(text.contains(word), "`{bad}`: {text}");
+        assert!(
+            !folder.join("out").exists(),
+            "`{bad}` leaves an output folder"
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! Drawing and scoring allocate nothing: every allocation of this thread is counted.
+
+use galgen_tests::tensors; // for src/model.rs
+mod programs;
+
+use galgen_core::object::Object;
+use galgen_infer::render::{Grid, Noise, PhotonNoise, Psf, Renderer};
+use galgen_infer::{Model, Session, Simd};
+use programs::random_model;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count() {
+    // Not there any more while a thread ends.
+    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+}
+
+// SAFETY: the system's allocator does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract; the pointer is the system's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's contract; the pointer is the system's.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations<T>(name: &str, body: impl FnOnce() -> T) -> T {
+    let before = ALLOCATIONS.get();
+    let result = body();
+    assert_eq!(ALLOCATIONS.get() - before, 0, "allocations of {name}");
+    result
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = ALLOCATIONS.get();
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(10)));
+    assert_eq!(ALLOCATIONS.get() - before, 1);
+}
+
+#[test]
+fn drawing_and_scoring_allocate_nothing() {
+    let bytes = random_model(16, 5);
+    for simd in Simd::available() {
+        let model = Model::from_bytes_on(&bytes, simd).unwrap();
+        let conditions = [0.5, 3.0];
+        // Lensed and turned, so that the resampler refines; a catalogue has any of these.
+        let object = Object {
+            shear: [0.3, -0.2],
+            magnification: 20.0,
+            position_angle: 33.0,
+            ..Object::new(3, &conditions)
+        };
+        let mut stamp = vec![0.0; model.stamp_len()];
+        let mut mean = vec![0.0; model.latent()];
+        let mut log_variance = mean.clone();
+        let grid = Grid {
+            width: 30,
+            height: 20,
+            pixel_scale: 0.2,
+        };
+        let psf = Psf::moffat(0.7, 2.5).unwrap();
+        let mut renderer = Renderer::new(16, 1, grid, Some(&psf)).unwrap();
+        let mut image = vec![0.0; renderer.image_len()];
+        let photons = PhotonNoise {
+            gain: 10.0,
+            sky_level: 5.0,
+        };
+        let noise = Noise::new(0.1, Some(photons)).unwrap();
+        let mut session = Session::new(model.clone());
+        // The very first call as well as later ones.
+        for _ in 0..2 {
+            let s = &mut session;
+            allocations("sample_native", || s.sample_native(1, &object, &mut stamp)).unwrap();
+            let offset = [0.3, 0.1];
+            allocations("sample_rendered", || {
+                s.sample_rendered(1, &object, offset, &mut renderer, Some(&noise), &mut image)
+            })
+            .unwrap();
+            allocations("sample_galaxy_frame", || {
+                s.sample_galaxy_frame(1, &object, &mut stamp)
+            })
+            .unwrap();
+            allocations("log_likelihood", || {
+                s.log_likelihood(&stamp, &conditions, Some(0.1), 4, 1, 2)
+            })
+            .unwrap();
+            allocations("encode", || {
+                s.encode(&stamp, &conditions, &mut mean, &mut log_variance)
+            })
+            .unwrap();
+            allocations("decode", || s.decode(&mean, &conditions, &mut stamp)).unwrap();
+            let latent = [0.1; 6];
+            allocations("log_prob_latent", || {
+                s.log_prob_latent(&latent, &conditions)
+            })
+            .unwrap();
+            // Errors carry no text of their own.
+            let bad = Object {
+                flux: -1.0,
+                ..object
+            };
+            allocations("an error", || s.sample_native(1, &bad, &mut stamp)).unwrap_err();
+        }
+    }
+}
