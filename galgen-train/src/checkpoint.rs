@@ -105,7 +105,7 @@ pub fn load(path: &Path, recipe: &str, device: &Device) -> Result<State, String>
     let header: Header = serde_json::from_str(header).map_err(|e| broken(&e))?;
     if header.recipe != recipe {
         return Err(format!(
-            "checkpoint {name} belongs to another recipe: choose another --out, or restore the recipe"
+            "checkpoint {name} belongs to another recipe or other data: choose another --out, or restore them"
         ));
     }
     let part = |prefix: &str| -> candle_core::Result<Vec<(String, Tensor)>> {

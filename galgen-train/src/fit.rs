@@ -33,6 +33,7 @@ pub struct Trainer<'a> {
     /// Weights, averages, optimiser, history.
     pub state: State,
     recipe: &'a Recipe,
+    /// What a checkpoint belongs to: the recipe and the data.
     recipe_text: String,
     samples: &'a Samples,
     pub(crate) directory: PathBuf,
@@ -89,6 +90,7 @@ impl<'a> Trainer<'a> {
         model.noise.typical_sky = samples.typical_sky() * model.intensity;
         let specs = model.tensors(&geometry, &samples.conditions)?;
         let recipe_text = toml::to_string(recipe).map_err(|e| FitError::File(e.to_string()))?;
+        let recipe_text = format!("{recipe_text}# data {:016x}\n", samples.digest());
         std::fs::create_dir_all(directory)
             .map_err(|e| FitError::File(format!("{}: {e}", directory.display())))?;
         let path = directory.join(CHECKPOINT);
@@ -101,7 +103,11 @@ impl<'a> Trainer<'a> {
                 );
                 return Err(FitError::File(problem));
             }
-            (false, _) => {
+            (false, true) => {
+                let problem = format!("{} does not exist: nothing to resume", path.display());
+                return Err(FitError::File(problem));
+            }
+            (false, false) => {
                 let fresh = || Parameters::initialise(&specs, recipe.seed, DType::F32, device);
                 let parameters = fresh()?;
                 adjust_initial_values(&model, &parameters)?;

@@ -211,6 +211,15 @@ impl Samples {
         f64::from(self.sky[position])
     }
 
+    /// A number that differs for other data: 64-bit FNV-1a of ids, conditions and noise.
+    pub fn digest(&self) -> u64 {
+        let ids = self.ids.iter().copied();
+        let numbers = self.values.iter().chain(&self.sky).map(|v| u64::from(v.to_bits()));
+        ids.chain(numbers).fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+            (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    }
+
     /// A batch of the stamps at `chosen` (position, flip).
     pub fn batch(&self, chosen: &[(usize, u8)], device: &Device) -> Result<Batch> {
         let n = self.side;

@@ -13,3 +13,8 @@ pub mod parity;
 pub mod referee;
 pub mod scalar;
 pub mod tensors;
+
+/// The Rust program of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -56,14 +56,14 @@ pub enum CatalogError {
     },
     /// Magnitudes without a zero point have no flux.
     #[error(
-        "{}: column `{column}` holds magnitudes: give the AB zero point \
+        "{}: {column} holds magnitudes: give the AB zero point \
          (flux = 10^(-0.4 (mag - zero point))), or name a flux column with `flux=COLUMN`",
         path.display()
     )]
     NoZeroPoint {
         /// File concerned.
         path: PathBuf,
-        /// Magnitude column.
+        /// Where the magnitudes come from.
         column: String,
     },
     /// The file declares another unit than the one in which the role is read.

@@ -1,3 +1,5 @@
+mod portable;
+
 use super::*;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
