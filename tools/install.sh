@@ -54,7 +54,9 @@ if [ "$(uname -s)" = Linux ] && command -v objcopy >/dev/null && command -v ld >
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     ld -r --whole-archive "$built/libgalgen.a" -o "$work/galgen.o"
-    objcopy --wildcard --keep-global-symbol='galgen_*' --strip-debug "$work/galgen.o"
+    # The standard library carries bitcode for LTO, which is of no use here and confuses ar.
+    objcopy --wildcard --keep-global-symbol='galgen_*' --strip-debug \
+        --remove-section .llvmbc --remove-section .llvmcmd "$work/galgen.o"
     rm -f "$to/lib/libgalgen.a"
     ar rcs "$to/lib/libgalgen.a" "$work/galgen.o"
 else

@@ -12,12 +12,13 @@ use galgen_infer::Simd;
 use galgen_infer::flow::FlowPlan;
 use std::hint::black_box;
 
-const ROUNDS: usize = 2000;
+const SECONDS: f64 = 20.0;
 const OBJECT: u64 = 1;
 
 fn main() {
     let inputs = Inputs::read();
     let simd = Simd::detect();
+    let stamp = inputs.stamps().swap_remove(OBJECT as usize);
     let nets = inputs.coupling_nets();
     // A product with a vector uses each weight once: f32 for two operations.
     let net_flops = nets.iter().map(|n| n.flops()).sum::<u64>();
@@ -28,13 +29,13 @@ fn main() {
         decoder(&inputs),
         coupling_nets(&inputs),
         flow(&inputs),
-        measurements(&inputs),
+        measurements(&inputs, &stamp),
         galaxy_frame(&inputs),
         native(&inputs),
         rendered(&inputs),
-        log_likelihood(&inputs),
+        log_likelihood(&inputs, &stamp),
     ];
-    core_limits::run(&mut stages, ROUNDS);
+    core_limits::run(&mut stages, SECONDS);
     let [
         peak,
         reading,
@@ -134,9 +135,9 @@ fn flow(inputs: &Inputs) -> Stage<'static> {
     })
 }
 
-fn measurements(inputs: &Inputs) -> Stage<'static> {
+fn measurements(inputs: &Inputs, stamp: &[f32]) -> Stage<'static> {
     let side = inputs.card.geometry.side;
-    let stamp = inputs.stamps().swap_remove(OBJECT as usize);
+    let stamp = stamp.to_vec();
     Stage::new("measure::shape + half_light_radius", 0, move || {
         let stamp = &stamp[..side * side];
         black_box(measure::shape(stamp, side));
@@ -176,10 +177,10 @@ fn rendered(inputs: &Inputs) -> Stage<'_> {
     })
 }
 
-fn log_likelihood(inputs: &Inputs) -> Stage<'_> {
+fn log_likelihood(inputs: &Inputs, stamp: &[f32]) -> Stage<'_> {
     let mut session = inputs.session();
     let conditions = inputs.conditions();
-    let stamp = inputs.stamps().swap_remove(OBJECT as usize);
+    let stamp = stamp.to_vec();
     Stage::new("Session::log_likelihood, 16 draws", 0, move || {
         let bound = session.log_likelihood(&stamp, &conditions, Some(1e-4), 16, SEED, 0);
         black_box(bound).expect("a valid stamp");

@@ -12,6 +12,7 @@ the CPU has it, is switched off.
 """
 
 import argparse
+import logging
 import os
 import pathlib
 import platform
@@ -198,6 +199,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=15, help="of timing for each batch size")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which is not needed
     machine()
     card, tensors = read(arguments.model)
     decoder = Decoder(card["model"]["flow_vae"]["decoder"], tensors).eval()

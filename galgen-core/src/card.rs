@@ -1,6 +1,6 @@
 //! The card: everything in a model file besides the tensors, as JSON under [`METADATA_KEY`].
 
-use crate::condition::Conditions;
+use crate::condition::{Conditions, plain_text};
 use crate::models::Family;
 use crate::spec::TensorSpec;
 use crate::stamp::{Geometry, SIDE_RANGE};
@@ -14,6 +14,12 @@ use serde_json::Value;
 pub const METADATA_KEY: &str = "galgen";
 /// Version of the card that this release writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// Longest card, in bytes of JSON: a small file must not make a large allocation, and JSON takes up
+/// to fifty times its length once it is read.
+pub const MAX_CARD_BYTES: usize = 4 << 20;
+/// Smallest half-light radius of a geometry in pixels: below it a stamp has no shape.
+const MIN_RADIUS: f64 = 0.5;
 
 /// Description of a model, carried inside its file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +87,12 @@ impl Card {
     /// that the file must have.
     pub fn parse(json: &str) -> Result<(Card, Vec<TensorSpec>), CardError> {
         let unreadable = |e: serde_json::Error| CardError::Unreadable(e.to_string());
+        if json.len() > MAX_CARD_BYTES {
+            return Err(CardError::Unreadable(format!(
+                "{} bytes, expected at most {MAX_CARD_BYTES}",
+                json.len()
+            )));
+        }
         // The version first: a newer card may have fields that this one would reject as unknown.
         let version: Version = serde_json::from_str(json).map_err(unreadable)?;
         if version.format_version > FORMAT_VERSION {
@@ -113,13 +125,24 @@ impl Card {
             return Err(CardError::Contradiction(problem));
         }
         let radius = self.geometry.half_light_radius;
-        if !(radius > 0.0 && radius < side as f64 / 2.0) {
+        if !(radius >= MIN_RADIUS && radius < side as f64 / 2.0) {
             let problem = format!("half-light radius of {radius} pixels on a stamp of {side}");
             return Err(CardError::Contradiction(problem));
         }
         if self.geometry.bands.is_empty() || self.geometry.bands.len() > 16 {
             let problem = format!("{} bands, expected 1 to 16", self.geometry.bands.len());
             return Err(CardError::Contradiction(problem));
+        }
+        for (i, band) in self.geometry.bands.iter().enumerate() {
+            plain_text("name of a band", band).map_err(CardError::Contradiction)?;
+            if self.geometry.bands[..i].contains(band) {
+                return Err(CardError::Contradiction(format!(
+                    "band `{band}` appears twice"
+                )));
+            }
+        }
+        for (what, text) in [("name", &self.name), ("psf", &self.psf)] {
+            plain_text(what, text).map_err(CardError::Contradiction)?;
         }
         self.conditions.check().map_err(CardError::Contradiction)?;
         self.model
@@ -206,6 +229,8 @@ mod tests {
             Err(CardError::Contradiction(_))
         ));
 
+        let long = " ".repeat(MAX_CARD_BYTES) + &card().to_json();
+        assert!(matches!(Card::parse(&long), Err(CardError::Unreadable(_))));
         assert!(matches!(Card::parse("{"), Err(CardError::Unreadable(_))));
         assert!(matches!(Card::parse("[]"), Err(CardError::Unreadable(_))));
     }

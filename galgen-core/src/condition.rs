@@ -96,7 +96,25 @@ impl Conditions {
                 self.precision.len()
             ));
         }
+        let at = |i: usize, j: usize| self.precision[i * n + j];
+        for i in 0..n {
+            // Up to the rounding of an inversion.
+            let symmetric = |j| {
+                let unit = libm::sqrt(at(i, i).max(0.0)) * libm::sqrt(at(j, j).max(0.0));
+                (at(i, j) - at(j, i)).abs() <= 1e-6 * unit
+            };
+            if at(i, i) <= 0.0 || !(0..n).all(symmetric) {
+                return Err(format!(
+                    "precision is not symmetric with a positive diagonal in row {i}"
+                ));
+            }
+        }
+        if !(self.distance_limit.is_finite() && self.distance_limit >= 0.0) {
+            let found = self.distance_limit;
+            return Err(format!("distance limit {found}, expected 0 or more"));
+        }
         for (i, c) in self.list.iter().enumerate() {
+            plain_text("name of a condition", &c.name)?;
             let positive = c.deviation.is_finite() && c.deviation > 0.0;
             if !(positive && c.mean.is_finite() && c.range[0] <= c.range[1]) {
                 return Err(format!(
@@ -136,11 +154,24 @@ impl Conditions {
                     f64::from(context[i]) * self.precision[i * n + j] * f64::from(context[j]);
             }
         }
-        if distance > self.distance_limit {
+        // Absurd values overflow to not-a-number, which is no small distance.
+        if distance.is_nan() || distance > self.distance_limit {
             flags |= Flags::JOINT_EXTRAPOLATION;
         }
         Flags(flags)
     }
+}
+
+/// Checks a name that becomes a column, a key or a label: 1 to 64 printable ASCII characters.
+pub(crate) fn plain_text(what: &str, text: &str) -> Result<(), String> {
+    let plain = text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    if plain && (1..=64).contains(&text.len()) {
+        return Ok(());
+    }
+    let start: String = text.chars().take(64).collect();
+    Err(format!(
+        "{what} is {start:?}, expected 1 to 64 printable ASCII characters"
+    ))
 }
 
 /// Sersic index and the concentration C = 5 log10(r80 / r20) of a pure Sersic profile as galgen's

@@ -2,6 +2,10 @@
 
 use crate::condition::MAX_CONDITIONS;
 
+/// Fluxes, lensed, that stamps of f32 hold to 1e-6 of their sum: pixels below would vanish or lose
+/// digits, pixels above overflow.
+pub const FLUX_RANGE: core::ops::RangeInclusive<f64> = 1e-33..=1e37;
+
 /// What "half-light radius" means in a request. The engine measures the drawn stamp by the same
 /// definition and sets the pixel scale so that the request is met exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +27,8 @@ pub struct Object {
     pub half_light_radius: f64,
     /// Which radius that is.
     pub size_definition: SizeDefinition,
-    /// Total flux before lensing, in any linear unit; may be 0 but not negative.
+    /// Total flux before lensing, in any linear unit; may be 0 but not negative. Times `magnification`
+    /// it is 0 or within [`FLUX_RANGE`].
     pub flux: f64,
     /// Position angle of the major axis before lensing, degrees counter-clockwise from +x.
     pub position_angle: f64,
@@ -87,6 +92,14 @@ impl Object {
         if !positive(self.magnification) {
             return fail("magnification", self.magnification, "a positive number");
         }
+        let lensed = self.flux * self.magnification;
+        if self.flux > 0.0 && !FLUX_RANGE.contains(&lensed) {
+            return fail(
+                "flux",
+                lensed,
+                "0 or, lensed, 1e-33 to 1e37: choose another unit",
+            );
+        }
         match self.conditions[..conditions]
             .iter()
             .position(|c| !c.is_finite())
@@ -127,7 +140,10 @@ mod tests {
         let good = Object::new(1, &[0.5, 3.0]);
         assert_eq!(good.check(2), Ok(()));
         type Breaks = fn(&mut Object);
-        let broken: [(&str, Breaks); 9] = [
+        let broken: [(&str, Breaks); 12] = [
+            ("flux", |o| o.flux = 1e38),
+            ("flux", |o| o.flux = 1e-320),
+            ("flux", |o| o.magnification = 1e200),
             ("half_light_radius", |o| o.half_light_radius = -1.0),
             ("half_light_radius", |o| o.half_light_radius = f64::NAN),
             ("flux", |o| o.flux = -1e-9),

@@ -39,7 +39,8 @@ pub unsafe extern "C" fn galgen_abi_check(
     error: *mut galgen_error,
 ) -> galgen_status {
     let body = || {
-        if version == GALGEN_ABI_VERSION && revision <= GALGEN_ABI_REVISION {
+        let known = (0..=GALGEN_ABI_REVISION).contains(&revision);
+        if version == GALGEN_ABI_VERSION && known {
             return Ok(());
         }
         Err(Failure::new(

@@ -5,6 +5,8 @@
 //! engine and maps the result. All functions that can fail run inside [`status::guard`], which
 //! catches panics.
 #![allow(non_camel_case_types)]
+// The text of a function is that of galgen.h, and says there what a caller must keep to.
+#![allow(clippy::missing_safety_doc, clippy::too_many_arguments)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 #[cfg(all(panic = "abort", not(test)))]

@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let peak = operations as f64 / probing;
     let mut expected: Option<Vec<f32>> = None;
     for simd in Simd::available() {
-        let times = if simd == Simd::Scalar { 3 } else { 2000 };
+        let times = if simd == Simd::Scalar { 2 } else { 1000 };
         let mut before = 0.0;
         let mut output = Vec::new();
         for part in prefixes(&net) {

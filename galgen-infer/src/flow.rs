@@ -2,7 +2,7 @@
 
 use crate::error::LoadError;
 use crate::kernels::Simd;
-use crate::lower::Plan;
+use crate::lower::{Cost, Plan};
 use crate::weights::Weights;
 use alloc::format;
 use alloc::vec::Vec;
@@ -48,6 +48,7 @@ impl FlowPlan {
         flow.check()?;
         let mut steps = Vec::new();
         let mut scratch = 0;
+        let mut cost = Cost::default();
         for (i, transform) in flow.transforms.iter().enumerate() {
             let path = format!("{prefix}.{i}");
             steps.push(match transform {
@@ -65,6 +66,7 @@ impl FlowPlan {
                 Transform::Coupling { keep, net, map } => {
                     let plan = Plan::new(net, &format!("{path}.net"), weights, simd)?;
                     let parameters = plan.output().len();
+                    cost = cost.then(plan.cost());
                     scratch = scratch.max(keep + parameters + plan.scratch_len());
                     Step::Coupling {
                         keep: *keep,
@@ -75,6 +77,7 @@ impl FlowPlan {
                 }
             });
         }
+        cost.check(prefix)?;
         Ok(FlowPlan {
             dim: flow.dim,
             context: flow.context,

@@ -14,6 +14,7 @@ mod arena;
 mod composite;
 mod convolution;
 mod frame;
+mod limits;
 
 use crate::error::LoadError;
 use crate::kernels::Simd;
@@ -29,6 +30,7 @@ use alloc::vec::Vec;
 use convolution::{ConvSpec, folds, runs_in_planes};
 use frame::{NO_FRAME, covers, frame_wanted, functions};
 use galgen_core::spec::{Layer, Net, Padding, Shape};
+pub(crate) use limits::Cost;
 
 /// A net ready to run. Immutable; any number of threads may run it, each with its own scratch.
 #[derive(Clone, Debug)]
@@ -40,6 +42,7 @@ pub struct Plan {
     output: Shape,
     scratch: usize,
     flops: u64,
+    cost: Cost,
 }
 
 /// One kernel call: `to` from `a` (and `b`).
@@ -79,10 +82,12 @@ pub(crate) enum Op {
 }
 
 impl Plan {
-    /// Lowers `net`, whose tensors are those of `weights` under `prefix`.
+    /// Lowers `net`, whose tensors are those of `weights` under `prefix`. A net that takes far more
+    /// memory or time than its parameters explain is refused.
     pub fn new(net: &Net, prefix: &str, weights: &Weights, simd: Simd) -> Result<Plan, LoadError> {
         let output = net.output()?;
-        for tensor in net.tensors(prefix)? {
+        let tensors = net.tensors(prefix)?;
+        for tensor in &tensors {
             weights.of_shape(&tensor.name, &tensor.shape)?;
         }
         let mut lowering = Lowering {
@@ -105,6 +110,8 @@ impl Plan {
             ..
         } = lowering;
         let scratch = arena::lay_out(&mut steps, &buffers);
+        let cost = Cost::of(&tensors, &steps, flops, scratch);
+        cost.check(prefix)?;
         Ok(Plan {
             simd,
             input: net.input.len(),
@@ -113,6 +120,7 @@ impl Plan {
             output,
             scratch,
             flops,
+            cost,
         })
     }
 
@@ -140,6 +148,11 @@ impl Plan {
     /// upsampling has been folded): two for each multiply-add.
     pub fn flops(&self) -> u64 {
         self.flops
+    }
+
+    /// What the plan costs.
+    pub(crate) fn cost(&self) -> Cost {
+        self.cost
     }
 
     /// The level that the plan was packed for.

@@ -34,13 +34,18 @@ impl Model {
     /// Loads a model for given instructions; see [`Simd::available`].
     pub fn from_bytes_on(bytes: &[u8], simd: Simd) -> Result<Arc<Model>, LoadError> {
         let weights = Weights::parse(bytes)?;
-        let json = weights.metadata(METADATA_KEY).ok_or(LoadError::MissingCard)?;
+        let json = weights
+            .metadata(METADATA_KEY)
+            .ok_or(LoadError::MissingCard)?;
         let (card, tensors) = Card::parse(json)?;
         weights.check(&tensors)?;
         let engine = match &card.model {
-            Family::FlowVae(config) => {
-                Engine::FlowVae(flow_vae::Engine::new(config, &card.geometry, &weights, simd)?)
-            }
+            Family::FlowVae(config) => Engine::FlowVae(flow_vae::Engine::new(
+                config,
+                &card.geometry,
+                &weights,
+                simd,
+            )?),
         };
         Ok(Arc::new(Model { card, simd, engine }))
     }
@@ -48,13 +53,7 @@ impl Model {
     /// Loads a model file.
     #[cfg(feature = "std")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Arc<Model>, LoadError> {
-        use alloc::string::ToString;
-        let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|cause| LoadError::Io {
-            path: path.display().to_string(),
-            cause: cause.to_string(),
-        })?;
-        Self::from_bytes(&bytes)
+        Self::from_bytes(&crate::weights::read(path.as_ref())?)
     }
 
     /// The card: geometry, conditions, family, provenance, evaluation.
@@ -102,7 +101,9 @@ pub enum DrawError {
         error: ObjectError,
     },
     /// The decoder gave a stamp without light: the weights are damaged, or the conditions absurd.
-    #[error("object {id}: the model draws no light for these conditions, use conditions inside the trained range")]
+    #[error(
+        "object {id}: the model draws no light for these conditions, use conditions inside the trained range"
+    )]
     NoLight {
         /// The object.
         id: u64,
@@ -114,7 +115,9 @@ pub enum DrawError {
         id: u64,
     },
     /// A stamp to be scored has no light or holds a number that is not finite.
-    #[error("the stamp has sum {sum} or holds a number that is not finite, expected finite pixels with a positive sum")]
+    #[error(
+        "the stamp has sum {sum} or holds a number that is not finite, expected finite pixels with a positive sum"
+    )]
     Stamp {
         /// Sum of its pixels.
         sum: f64,

@@ -57,7 +57,11 @@ impl Session {
     pub fn new(model: Arc<Model>) -> Session {
         let geometry = &model.card().geometry;
         let (side, bands) = (geometry.side, geometry.bands.len());
-        let pixels = Grid { width: side, height: side, pixel_scale: 1.0 };
+        let pixels = Grid {
+            width: side,
+            height: side,
+            pixel_scale: 1.0,
+        };
         let native = Renderer::new(side, bands, pixels, None);
         Session {
             scratch: match &model.engine {
@@ -114,7 +118,9 @@ impl Session {
         let to_pixels = Affine::scale(1.0 / frame.pixel_scale)
             .map_err(|_| DrawError::Unrenderable { id: object.id })?;
         let affine = frame.affine.then(&to_pixels);
-        let rendered = self.native.render(&self.shape, &affine, [0.0, 0.0], drawn.flux, out);
+        let rendered = self
+            .native
+            .render(&self.shape, &affine, [0.0, 0.0], drawn.flux, out);
         // Corners of turned pixels at the rim stick out by a few 1e-7 of the light: give it back.
         let missing = 1.0 / rendered.fraction_inside;
         if missing > 1.0 {
@@ -156,7 +162,9 @@ impl Session {
         let id = object.id;
         let card = self.model.card();
         let count = card.conditions.len();
-        object.check(count).map_err(|error| DrawError::Object { id, error })?;
+        object
+            .check(count)
+            .map_err(|error| DrawError::Object { id, error })?;
         let conditions = &object.conditions[..count];
         let mut flags = card.conditions.standardise(conditions, &mut self.context);
         let drawn = match (&self.model.engine, &mut self.scratch) {
@@ -184,15 +192,15 @@ impl Session {
                 (None, None) => 1.0,
             },
         };
-        let radius = measure::half_light_radius(light, side, axis_ratio)
-            .ok_or(DrawError::NoLight { id })?;
+        let radius =
+            measure::half_light_radius(light, side, axis_ratio).ok_or(DrawError::NoLight { id })?;
 
         let unrenderable = |_| DrawError::Unrenderable { id };
         let lens = Lens::new(object.shear[0], object.shear[1], object.magnification)
             .map_err(unrenderable)?;
         let scale = object.half_light_radius / radius;
-        let frame = NativeFrame::new(scale, object.position_angle - turn, lens)
-            .map_err(unrenderable)?;
+        let frame =
+            NativeFrame::new(scale, object.position_angle - turn, lens).map_err(unrenderable)?;
         let result = Drawn {
             flags,
             pixel_scale: scale,
@@ -244,6 +252,9 @@ impl Session {
                 engine.encode(&self.shape, &self.context, scratch, mean, log_variance);
             }
         }
+        // Absurd conditions can carry the network out of f32's range.
+        finite("posterior of the latent", mean)?;
+        finite("posterior of the latent", log_variance)?;
         Ok(flags)
     }
 
@@ -254,7 +265,11 @@ impl Session {
     pub fn log_prob_latent(&mut self, z: &[f64], conditions: &[f32]) -> Result<f64, DrawError> {
         self.set_context(conditions)?;
         if let Some(&found) = z.iter().find(|v| !v.is_finite()) {
-            return Err(DrawError::Argument { field: "latent", found, expected: "finite numbers" });
+            return Err(DrawError::Argument {
+                field: "latent",
+                found,
+                expected: "finite numbers",
+            });
         }
         Ok(match (&self.model.engine, &mut self.scratch) {
             (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
@@ -285,15 +300,26 @@ impl Session {
         self.set_context(conditions)?;
         if samples == 0 {
             let expected = "1 or more";
-            return Err(DrawError::Argument { field: "samples", found: 0.0, expected });
+            return Err(DrawError::Argument {
+                field: "samples",
+                found: 0.0,
+                expected,
+            });
         }
         if let Some(found) = sky.filter(|s| !(s.is_finite() && *s >= 0.0)) {
             let expected = "a finite number, 0 or more";
-            return Err(DrawError::Argument { field: "sky", found, expected });
+            return Err(DrawError::Argument {
+                field: "sky",
+                found,
+                expected,
+            });
         }
         let sum = self.set_shape(stamp)?;
         let mut rng = Philox::new(seed, id, Stream::Posterior);
-        let observed = Observed { stamp: &self.shape, sky: sky.map(|s| s / sum) };
+        let observed = Observed {
+            stamp: &self.shape,
+            sky: sky.map(|s| s / sum),
+        };
         Ok(match (&self.model.engine, &mut self.scratch) {
             (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
                 engine.log_likelihood(&observed, &self.context, samples, &mut rng, scratch)
@@ -303,7 +329,11 @@ impl Session {
 
     fn set_context(&mut self, conditions: &[f32]) -> Result<Flags, DrawError> {
         finite("conditions", conditions)?;
-        Ok(self.model.card().conditions.standardise(conditions, &mut self.context))
+        Ok(self
+            .model
+            .card()
+            .conditions
+            .standardise(conditions, &mut self.context))
     }
 
     /// Normalises `stamp` into `self.shape`; returns its sum.
@@ -317,15 +347,21 @@ impl Session {
         for (shape, &pixel) in self.shape.iter_mut().zip(stamp) {
             *shape = (f64::from(pixel) / sum) as f32;
         }
+        // Bright pixels of both signs may leave next to nothing as a sum.
+        if self.shape.iter().any(|p| !p.is_finite()) {
+            return Err(DrawError::Stamp { sum });
+        }
         Ok(sum)
     }
 }
 
 fn finite(field: &'static str, values: &[f32]) -> Result<(), DrawError> {
     match values.iter().find(|v| !v.is_finite()) {
-        Some(&found) => {
-            Err(DrawError::Argument { field, found: f64::from(found), expected: "finite numbers" })
-        }
+        Some(&found) => Err(DrawError::Argument {
+            field,
+            found: f64::from(found),
+            expected: "finite numbers",
+        }),
         None => Ok(()),
     }
 }

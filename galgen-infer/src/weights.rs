@@ -10,10 +10,20 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use galgen_core::spec::TensorSpec;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 
 /// Bytes of the header length at the start of a safetensors file.
 const PREFIX: usize = 8;
+/// Longest header: the names and shapes of 100,000 tensors and the longest card.
+const MAX_HEADER: usize = 32 << 20;
+/// Most dimensions of a tensor.
+const MAX_RANK: usize = 8;
+/// Longest name of a tensor.
+const MAX_NAME: usize = 256;
+/// Longest file: a net has at most 2^28 parameters.
+#[cfg(feature = "std")]
+const MAX_FILE: u64 = 4 << 30;
 
 #[derive(Clone, Debug)]
 struct Tensor {
@@ -32,19 +42,31 @@ impl Weights {
     /// Reads a whole safetensors file. Memory: at most twice the length of the file for the tensors
     /// (f16 widens to f32), and a small multiple of the header.
     pub fn parse(bytes: &[u8]) -> Result<Weights, LoadError> {
-        check_length(bytes)?;
-        let bad = |e: safetensors::SafeTensorError| LoadError::Header(format!("{e}"));
-        let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(bad)?;
-        let data = &bytes[PREFIX + header..];
+        let (header, data) = split(bytes)?;
+        // Checks that the tensors follow each other without gaps or overlaps, each as long as its
+        // shape and type say.
+        let metadata: Metadata =
+            serde_json::from_slice(header).map_err(|e| LoadError::Header(format!("{e}")))?;
+        if metadata.data_len() != data.len() {
+            return Err(LoadError::Header(format!(
+                "its tensors take {} bytes, found {}",
+                metadata.data_len(),
+                data.len()
+            )));
+        }
         let mut tensors = BTreeMap::new();
         for (name, info) in metadata.tensors() {
+            if name.len() > MAX_NAME || info.shape.len() > MAX_RANK {
+                let start: String = name.chars().take(MAX_NAME).collect();
+                return Err(LoadError::Header(format!(
+                    "tensor {start:?} has a name of {} bytes and {} dimensions, \
+                     expected at most {MAX_NAME} and {MAX_RANK}",
+                    name.len(),
+                    info.shape.len()
+                )));
+            }
             let (start, end) = info.data_offsets;
-            let stored = data.get(start..end).ok_or_else(|| {
-                LoadError::Header(format!(
-                    "tensor {name} occupies bytes {start}..{end} of {}",
-                    data.len()
-                ))
-            })?;
+            let stored = &data[start..end];
             let data = widen(&name, info.dtype, stored)?;
             tensors.insert(
                 name,
@@ -66,11 +88,7 @@ impl Weights {
     /// Reads a file.
     #[cfg(feature = "std")]
     pub fn open(path: &std::path::Path) -> Result<Weights, LoadError> {
-        let bytes = std::fs::read(path).map_err(|e| LoadError::Io {
-            path: path.display().to_string(),
-            cause: e.to_string(),
-        })?;
-        Self::parse(&bytes)
+        Self::parse(&read(path)?)
     }
 
     /// Weights from values at hand, for tests and for nets that are built in memory. Each entry is
@@ -151,20 +169,55 @@ impl Weights {
     }
 }
 
-/// The prefix and the header lie within the file.
-fn check_length(bytes: &[u8]) -> Result<(), LoadError> {
-    let found = bytes.len() as u64;
-    let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
-        return Err(LoadError::Truncated {
-            found,
-            expected: PREFIX as u64,
-        });
+/// The bytes of a model file. The length that its header claims is judged before the rest is read, so
+/// that a file without end (a device, a pipe) is refused rather than read until memory ends.
+#[cfg(feature = "std")]
+pub(crate) fn read(path: &std::path::Path) -> Result<Vec<u8>, LoadError> {
+    use std::io::Read;
+    let failed = |cause: String| LoadError::Io {
+        path: path.display().to_string(),
+        cause,
     };
-    let expected = u64::from_le_bytes(*prefix).saturating_add(PREFIX as u64);
+    let mut file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
+    let found = match file.metadata() {
+        Ok(data) if data.is_file() => data.len(),
+        _ => MAX_FILE,
+    };
+    let mut bytes = Vec::new();
+    for limit in [PREFIX as u64, MAX_FILE] {
+        let rest = limit - bytes.len() as u64;
+        let read = file.by_ref().take(rest).read_to_end(&mut bytes);
+        read.map_err(|e| failed(e.to_string()))?;
+        header_length(&bytes, found)?;
+    }
+    if bytes.len() as u64 == MAX_FILE {
+        return Err(failed(format!("it has {MAX_FILE} bytes or more")));
+    }
+    Ok(bytes)
+}
+
+/// Length of the header as the prefix of a file of `found` bytes gives it.
+fn header_length(bytes: &[u8], found: u64) -> Result<usize, LoadError> {
+    let length = match bytes.first_chunk::<PREFIX>() {
+        Some(prefix) => u64::from_le_bytes(*prefix),
+        None => 0,
+    };
+    let expected = length.saturating_add(PREFIX as u64);
     if expected > found {
         return Err(LoadError::Truncated { found, expected });
     }
-    Ok(())
+    match usize::try_from(length) {
+        Ok(length) if (2..=MAX_HEADER).contains(&length) => Ok(length),
+        _ => Err(LoadError::Header(format!(
+            "its header claims {length} bytes, expected 2 to {MAX_HEADER}"
+        ))),
+    }
+}
+
+/// The header and the data.
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), LoadError> {
+    let length = header_length(bytes, bytes.len() as u64)?;
+    Ok(bytes[PREFIX..].split_at(length))
 }
 
 /// Stored bytes as f32.

@@ -73,14 +73,20 @@ struct Header {
 pub fn save(path: &Path, recipe: &str, state: &State) -> Result<(), String> {
     let (adam_step, moments) = state.adam.state();
     let mut all = BTreeMap::new();
-    for (prefix, parameters) in
-        [("parameters", &state.parameters), ("average", &state.average), ("best", &state.best)]
-    {
+    for (prefix, parameters) in [
+        ("parameters", &state.parameters),
+        ("average", &state.average),
+        ("best", &state.best),
+    ] {
         for (name, var) in parameters.iter(&[""]) {
             all.insert(format!("{prefix}/{name}"), var.as_tensor().clone());
         }
     }
-    all.extend(moments.into_iter().map(|(name, tensor)| (format!("adam/{name}"), tensor)));
+    all.extend(
+        moments
+            .into_iter()
+            .map(|(name, tensor)| (format!("adam/{name}"), tensor)),
+    );
     let header = Header {
         recipe: recipe.to_string(),
         phase: state.phase,
@@ -101,7 +107,9 @@ pub fn load(path: &Path, recipe: &str, device: &Device) -> Result<State, String>
     let bytes = std::fs::read(path).map_err(|e| format!("checkpoint {name}: {e}"))?;
     let broken = |e: &dyn std::fmt::Display| format!("checkpoint {name} cannot be used: {e}");
     let (all, metadata) = tensors::from_bytes(&bytes).map_err(|e| broken(&e))?;
-    let header = metadata.get(METADATA_KEY).ok_or_else(|| broken(&"it is another kind of file"))?;
+    let header = metadata
+        .get(METADATA_KEY)
+        .ok_or_else(|| broken(&"it is another kind of file"))?;
     let header: Header = serde_json::from_str(header).map_err(|e| broken(&e))?;
     if header.recipe != recipe {
         return Err(format!(
@@ -110,9 +118,14 @@ pub fn load(path: &Path, recipe: &str, device: &Device) -> Result<State, String>
     }
     let part = |prefix: &str| -> candle_core::Result<Vec<(String, Tensor)>> {
         let inside = all.iter().filter_map(|(key, tensor)| {
-            Some((key.strip_prefix(prefix)?.strip_prefix('/')?.to_string(), tensor))
+            Some((
+                key.strip_prefix(prefix)?.strip_prefix('/')?.to_string(),
+                tensor,
+            ))
         });
-        inside.map(|(key, tensor)| Ok((key, tensor.to_device(device)?))).collect()
+        inside
+            .map(|(key, tensor)| Ok((key, tensor.to_device(device)?)))
+            .collect()
     };
     let restore = || -> candle_core::Result<State> {
         Ok(State {

@@ -35,9 +35,15 @@ pub fn evaluate(model: &Arc<Model>, samples: &Samples, directory: &Path) -> Resu
     let drawn = draw(model, samples)?;
     sheet(samples, &drawn, &directory.join("samples.png"))?;
     let side = samples.side;
-    let noisy = samples.validation.iter().map(|&p| shape(samples.stamp(p), side, samples.sky(p)));
+    let noisy = samples
+        .validation
+        .iter()
+        .map(|&p| shape(samples.stamp(p), side, samples.sky(p)));
     let real: Vec<Shape> = noisy.flatten().collect();
-    let fake: Vec<Shape> = drawn.iter().filter_map(|stamp| shape(stamp, side, 0.0)).collect();
+    let fake: Vec<Shape> = drawn
+        .iter()
+        .filter_map(|stamp| shape(stamp, side, 0.0))
+        .collect();
 
     let statistic = |value: fn(&Shape) -> f64| {
         let real: Vec<f64> = real.iter().map(value).collect();
@@ -75,7 +81,9 @@ fn draw(model: &Arc<Model>, samples: &Samples) -> Result<Vec<Vec<f32>>, String> 
     let one = |&position: &usize| {
         let object = Object::new(samples.ids[position], conditions(samples, position));
         let mut stamp = vec![0.0; model.stamp_len()];
-        session.sample_galaxy_frame(SEED, &object, &mut stamp).map_err(|e| e.to_string())?;
+        session
+            .sample_galaxy_frame(SEED, &object, &mut stamp)
+            .map_err(|e| e.to_string())?;
         Ok(stamp)
     };
     samples.validation.iter().map(one).collect()
@@ -105,13 +113,20 @@ fn requested(samples: &Samples, drawn: &[Vec<f32>]) -> Value {
             "asymmetry" => |s| s.asymmetry,
             _ => continue,
         };
-        let pairs = samples.validation.iter().zip(drawn).filter_map(|(&position, stamp)| {
-            let asked = f64::from(conditions(samples, position)[j]);
-            Some((asked, measure(&shape(stamp, samples.side, 0.0)?)))
-        });
+        let pairs = samples
+            .validation
+            .iter()
+            .zip(drawn)
+            .filter_map(|(&position, stamp)| {
+                let asked = f64::from(conditions(samples, position)[j]);
+                Some((asked, measure(&shape(stamp, samples.side, 0.0)?)))
+            });
         let pairs: Vec<(f64, f64)> = pairs.collect();
         let bias: Vec<f64> = pairs.iter().map(|(asked, got)| got - asked).collect();
-        let size: Vec<f64> = pairs.iter().map(|(asked, got)| (got / asked - 1.0).abs()).collect();
+        let size: Vec<f64> = pairs
+            .iter()
+            .map(|(asked, got)| (got / asked - 1.0).abs())
+            .collect();
         let entry = json!({
             "median_bias": quantile(&bias, 0.5),
             "scatter": 0.5 * (quantile(&bias, 0.84) - quantile(&bias, 0.16)),
@@ -125,7 +140,11 @@ fn requested(samples: &Samples, drawn: &[Vec<f32>]) -> Value {
 /// Distance to the nearest training galaxy (all mirror images), for drawn and for held-out galaxies: a
 /// model that copies has drawn ones far closer. Real galaxies are replaced by their reconstructions,
 /// because noise alone would keep any two of them apart.
-fn memorisation(model: &Arc<Model>, samples: &Samples, drawn: &[Vec<f32>]) -> Result<Value, String> {
+fn memorisation(
+    model: &Arc<Model>,
+    samples: &Samples,
+    drawn: &[Vec<f32>],
+) -> Result<Value, String> {
     let side = samples.side;
     let bins = side / BINNING;
     let mut session = Session::new(model.clone());
@@ -134,15 +153,29 @@ fn memorisation(model: &Arc<Model>, samples: &Samples, drawn: &[Vec<f32>]) -> Re
         let (mut mean, mut log_variance) = (vec![0.0; model.latent()], vec![0.0; model.latent()]);
         let mut stamp = vec![0.0; model.stamp_len()];
         let values = conditions(samples, position);
-        session.encode(samples.stamp(position), values, &mut mean, &mut log_variance).map_err(refused)?;
+        session
+            .encode(
+                samples.stamp(position),
+                values,
+                &mut mean,
+                &mut log_variance,
+            )
+            .map_err(refused)?;
         session.decode(&mean, values, &mut stamp).map_err(refused)?;
         Ok(binned(&stamp, side))
     };
-    let mut all = |positions: &[usize]| positions.iter().map(|&p| clean(p)).collect::<Result<Vec<_>, _>>();
+    let mut all = |positions: &[usize]| {
+        positions
+            .iter()
+            .map(|&p| clean(p))
+            .collect::<Result<Vec<_>, _>>()
+    };
     let (training, held_out) = (all(&samples.training)?, all(&samples.validation)?);
     let nearest = |binned: &[f32]| {
         let mirrors: Vec<Vec<f32>> = (0..4).map(|flip| mirrored(binned, bins, flip)).collect();
-        let distances = training.iter().flat_map(|t| mirrors.iter().map(move |m| distance(t, m)));
+        let distances = training
+            .iter()
+            .flat_map(|t| mirrors.iter().map(move |m| distance(t, m)));
         f64::from(distances.fold(f32::INFINITY, f32::min)).sqrt()
     };
     let real: Vec<f64> = held_out.iter().map(|s| nearest(s)).collect();
@@ -199,22 +232,37 @@ fn sheet(samples: &Samples, drawn: &[Vec<f32>], path: &Path) -> Result<(), Strin
     let side = samples.side;
     let step = (samples.validation.len() / SHOWN).max(1);
     let chosen = (0..samples.validation.len()).step_by(step).take(SHOWN);
-    let tile = |pixels| Tile { pixels, width: side, height: side, caption: String::new() };
+    let tile = |pixels| Tile {
+        pixels,
+        width: side,
+        height: side,
+        caption: String::new(),
+    };
     let (mut real, mut fake) = (Vec::new(), Vec::new());
     for i in chosen {
         real.push(tile(samples.stamp(samples.validation[i])));
         fake.push(tile(drawn[i].as_slice()));
     }
-    let options = SheetOptions { columns: 8, ..SheetOptions::default() };
-    side_by_side(("held-out galaxies", &real), ("drawn, same axis ratio and concentration", &fake), &options)
-        .save(path)
-        .map_err(|e| e.to_string())
+    let options = SheetOptions {
+        columns: 8,
+        ..SheetOptions::default()
+    };
+    side_by_side(
+        ("held-out galaxies", &real),
+        ("drawn, same axis ratio and concentration", &fake),
+        &options,
+    )
+    .save(path)
+    .map_err(|e| e.to_string())
 }
 
 fn quantile(values: &[f64], q: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(((sorted.len().max(1) - 1) as f64 * q).round() as usize).copied().unwrap_or(f64::NAN)
+    sorted
+        .get(((sorted.len().max(1) - 1) as f64 * q).round() as usize)
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 fn quartiles(values: &[f64]) -> [f64; 3] {
@@ -239,13 +287,23 @@ fn wasserstein(a: &[f64], b: &[f64]) -> f64 {
     if a.is_empty() || b.is_empty() {
         return f64::NAN;
     }
-    (0..LEVELS).map(|l| (interpolated(&a, at(l)) - interpolated(&b, at(l))).abs()).sum::<f64>() / LEVELS as f64
+    (0..LEVELS)
+        .map(|l| (interpolated(&a, at(l)) - interpolated(&b, at(l))).abs())
+        .sum::<f64>()
+        / LEVELS as f64
 }
 
 /// Wasserstein distance between alternating halves of one sample, scaled to the size of the whole:
 /// what two samples of one population differ by.
 fn floor(values: &[f64]) -> f64 {
-    let half = |offset: usize| values.iter().skip(offset).step_by(2).copied().collect::<Vec<_>>();
+    let half = |offset: usize| {
+        values
+            .iter()
+            .skip(offset)
+            .step_by(2)
+            .copied()
+            .collect::<Vec<_>>()
+    };
     // The distance of two samples falls as 1 / sqrt(size); the halves are half as large.
     wasserstein(&half(0), &half(1)) / std::f64::consts::SQRT_2
 }

@@ -61,15 +61,15 @@ pub fn export(
     };
     let (_, model) = load(&card)?;
     let parity = compare(trainer, samples, &stored, &model)?;
-    if !(parity.worst() <= TOLERANCE) {
+    if parity.worst().is_nan() || parity.worst() > TOLERANCE {
         return Err(FitError::File(format!(
             "engine and training disagree: encoder {:.1e}, decoder {:.1e}, flow {:.1e} nats; expected at most {TOLERANCE:.0e}. \
              Nothing was written; please report this recipe",
             parity.encoder, parity.decoder, parity.flow
         )));
     }
-    card.evaluation = evaluation::evaluate(&model, samples, &trainer.directory)
-        .map_err(FitError::File)?;
+    card.evaluation =
+        evaluation::evaluate(&model, samples, &trainer.directory).map_err(FitError::File)?;
     card.evaluation["parity"] = json!({
         "stamps": CHECKED,
         "encoder": parity.encoder,
@@ -103,7 +103,7 @@ struct Parity {
 
 impl Parity {
     fn worst(&self) -> f64 {
-        self.encoder.max(self.decoder).max(self.flow)
+        larger(larger(self.encoder, self.decoder), self.flow)
     }
 }
 
@@ -114,37 +114,58 @@ fn compare(
     model: &Arc<Model>,
 ) -> Result<Parity, FitError> {
     let cpu = Device::Cpu;
-    let widened = stored.iter().map(|(name, t)| Ok((name.clone(), t.to_dtype(DType::F32)?)));
+    let widened = stored
+        .iter()
+        .map(|(name, t)| Ok((name.clone(), t.to_dtype(DType::F32)?)));
     let widened = widened.collect::<candle_core::Result<Vec<_>>>()?;
     let parameters = Parameters::from_tensors(widened)?;
-    let learner = Learner::new(&trainer.model, &trainer.geometry, &parameters, DType::F32, &cpu)?;
+    let learner = Learner::new(
+        &trainer.model,
+        &trainer.geometry,
+        &parameters,
+        DType::F32,
+        &cpu,
+    )?;
     let mut session = Session::new(model.clone());
     let latent = model.latent();
     let k = samples.conditions.len();
-    let mut parity = Parity { encoder: 0.0, decoder: 0.0, flow: 0.0 };
+    let mut parity = Parity {
+        encoder: 0.0,
+        decoder: 0.0,
+        flow: 0.0,
+    };
     for &position in samples.validation.iter().take(CHECKED) {
         let batch: Batch = samples.batch(&[(position, 0)], &cpu)?;
         let values = &samples.values[position * k..(position + 1) * k];
         let (mean, log_variance) = learner.encode(&batch)?;
-        let expected_stamp: Vec<f32> =
-            learner.decode(&mean, batch.context.as_ref())?.flatten_all()?.to_vec1()?;
-        let expected_flow =
-            -f64::from(learner.flow_loss(&mean, batch.context.as_ref())?.to_scalar::<f32>()?);
+        let expected_stamp: Vec<f32> = learner
+            .decode(&mean, batch.context.as_ref())?
+            .flatten_all()?
+            .to_vec1()?;
+        let expected_flow = -f64::from(
+            learner
+                .flow_loss(&mean, batch.context.as_ref())?
+                .to_scalar::<f32>()?,
+        );
         let mean: Vec<f32> = mean.flatten_all()?.to_vec1()?;
         let log_variance: Vec<f32> = log_variance.flatten_all()?.to_vec1()?;
 
-        let refused = |e: galgen_infer::DrawError| FitError::File(format!("object {}: {e}", samples.ids[position]));
+        let refused = |e: galgen_infer::DrawError| {
+            FitError::File(format!("object {}: {e}", samples.ids[position]))
+        };
         let (mut m, mut v) = (vec![0.0; latent], vec![0.0; latent]);
-        session.encode(samples.stamp(position), values, &mut m, &mut v).map_err(refused)?;
+        session
+            .encode(samples.stamp(position), values, &mut m, &mut v)
+            .map_err(refused)?;
         let mut stamp = vec![0.0; model.stamp_len()];
         session.decode(&mean, values, &mut stamp).map_err(refused)?;
         let z: Vec<f64> = mean.iter().map(|&z| f64::from(z)).collect();
         let flow = session.log_prob_latent(&z, values).map_err(refused)?;
 
-        let encoder = relative(&m, &mean).max(relative(&v, &log_variance));
-        parity.encoder = parity.encoder.max(encoder);
-        parity.decoder = parity.decoder.max(relative(&stamp, &expected_stamp));
-        parity.flow = parity.flow.max((flow - expected_flow).abs());
+        let encoder = larger(relative(&m, &mean), relative(&v, &log_variance));
+        parity.encoder = larger(parity.encoder, encoder);
+        parity.decoder = larger(parity.decoder, relative(&stamp, &expected_stamp));
+        parity.flow = larger(parity.flow, (flow - expected_flow).abs());
     }
     Ok(parity)
 }
@@ -152,6 +173,13 @@ fn compare(
 /// Largest difference over the largest expected value. NaN if anything is.
 fn relative(found: &[f32], expected: &[f32]) -> f64 {
     let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let differences = found.iter().zip(expected).map(|(a, b)| f64::from((a - b).abs() / largest));
-    differences.fold(0.0, |m, d| if d.is_nan() || m < d { d } else { m })
+    let differences = found.iter().zip(expected);
+    differences
+        .map(|(a, b)| f64::from((a - b).abs() / largest))
+        .fold(0.0, larger)
+}
+
+/// The larger of two numbers, NaN if one is.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
 }

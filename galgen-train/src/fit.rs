@@ -95,7 +95,9 @@ impl<'a> Trainer<'a> {
             .map_err(|e| FitError::File(format!("{}: {e}", directory.display())))?;
         let path = directory.join(CHECKPOINT);
         let state = match (path.exists(), resume) {
-            (true, true) => checkpoint::load(&path, &recipe_text, device).map_err(FitError::File)?,
+            (true, true) => {
+                checkpoint::load(&path, &recipe_text, device).map_err(FitError::File)?
+            }
             (true, false) => {
                 let problem = format!(
                     "{} exists: continue it with --resume, or choose another --out",
@@ -112,7 +114,9 @@ impl<'a> Trainer<'a> {
                 let parameters = fresh()?;
                 adjust_initial_values(&model, &parameters)?;
                 let copy = || {
-                    let all = parameters.iter(&[""]).map(|(name, v)| (name.to_string(), v.as_tensor().clone()));
+                    let all = parameters
+                        .iter(&[""])
+                        .map(|(name, v)| (name.to_string(), v.as_tensor().clone()));
                     Parameters::from_tensors(all.map(|(name, t)| (name, t.copy().expect("a copy"))))
                 };
                 State {
@@ -140,6 +144,11 @@ impl<'a> Trainer<'a> {
         })
     }
 
+    /// Whether the training computes on the processor.
+    pub fn on_cpu(&self) -> bool {
+        self.device.is_cpu()
+    }
+
     /// The recipe.
     pub fn recipe(&self) -> &Recipe {
         self.recipe
@@ -154,8 +163,12 @@ impl<'a> Trainer<'a> {
         if self.state.phase == Phase::Flow && left > 0 {
             self.run_flow(&mut left)?;
         }
-        checkpoint::save(&self.directory.join(CHECKPOINT), &self.recipe_text, &self.state)
-            .map_err(FitError::File)?;
+        checkpoint::save(
+            &self.directory.join(CHECKPOINT),
+            &self.recipe_text,
+            &self.state,
+        )
+        .map_err(FitError::File)?;
         Ok(self.state.phase == Phase::Done)
     }
 
@@ -180,17 +193,20 @@ impl<'a> Trainer<'a> {
             bar.set_position(self.state.step);
             bar.set_message(format!("loss {:.1}", sum.value()));
             *left -= 1;
-            if self.state.step % stage.validate_every == 0 || self.state.step == stage.steps {
+            if stage.validates(self.state.step) {
                 let (reconstruction, divergence) = self.validate_vae()?;
                 // A step may have ruined the weights; the checkpoint must stay from before.
                 self.check_finite((reconstruction + divergence) as f32, &chosen)?;
-                self.record(Record {
-                    phase: Phase::Vae,
-                    step: self.state.step,
-                    training: sum.take(),
-                    validation: reconstruction + divergence,
-                    divergence,
-                }, &bar)?;
+                self.record(
+                    Record {
+                        phase: Phase::Vae,
+                        step: self.state.step,
+                        training: sum.take(),
+                        validation: reconstruction + divergence,
+                        divergence,
+                    },
+                    &bar,
+                )?;
             }
         }
         bar.finish();
@@ -204,7 +220,11 @@ impl<'a> Trainer<'a> {
             self.state.adam = Adam::default();
             self.state.best_loss = f64::INFINITY;
             let latents = Latents::new(self)?;
-            let all = Tensor::from_slice(&latents.mean, (latents.mean.len() / self.model.latent, self.model.latent), &self.device)?;
+            let all = Tensor::from_slice(
+                &latents.mean,
+                (latents.mean.len() / self.model.latent, self.model.latent),
+                &self.device,
+            )?;
             for parameters in [&self.state.parameters, &self.state.average] {
                 standardise_flow(&self.model, parameters, &all)?;
             }
@@ -220,12 +240,16 @@ impl<'a> Trainer<'a> {
         let mut sum = Mean::default();
         while self.state.step < stage.steps && *left > 0 {
             let step = self.state.step;
-            let chosen = self.samples.choose(self.recipe.seed ^ FLOW_KEY, step, stage.batch);
+            let chosen = self
+                .samples
+                .choose(self.recipe.seed ^ FLOW_KEY, step, stage.batch);
             let normals = self.normals(self.recipe.seed ^ FLOW_KEY, step, chosen.len())?;
             let (mean, log_variance) = latents.batch(&chosen, &self.device)?;
             let z = posterior_sample(&mean, &log_variance, &normals)?;
             let context = self.samples.context(&chosen, &self.device)?;
-            let loss = self.learner(&self.state.parameters)?.flow_loss(&z, context.as_ref())?;
+            let loss = self
+                .learner(&self.state.parameters)?
+                .flow_loss(&z, context.as_ref())?;
             let value = loss.to_scalar::<f32>()?;
             self.check_finite(value, &chosen)?;
             let gradients = loss.backward()?;
@@ -234,9 +258,11 @@ impl<'a> Trainer<'a> {
             bar.set_position(self.state.step);
             bar.set_message(format!("loss {:.2}", sum.value()));
             *left -= 1;
-            if self.state.step % stage.validate_every == 0 || self.state.step == stage.steps {
+            if stage.validates(self.state.step) {
                 let (z, context) = &validation;
-                let loss = self.learner(&self.state.average)?.flow_loss(z, context.as_ref())?;
+                let loss = self
+                    .learner(&self.state.average)?
+                    .flow_loss(z, context.as_ref())?;
                 let loss = f64::from(loss.to_scalar::<f32>()?);
                 self.check_finite(loss as f32, &chosen)?;
                 if loss < self.state.best_loss {
@@ -245,13 +271,16 @@ impl<'a> Trainer<'a> {
                         self.state.best.set(name, &var.as_tensor().copy()?)?;
                     }
                 }
-                self.record(Record {
-                    phase: Phase::Flow,
-                    step: self.state.step,
-                    training: sum.take(),
-                    validation: loss,
-                    divergence: 0.0,
-                }, &bar)?;
+                self.record(
+                    Record {
+                        phase: Phase::Flow,
+                        step: self.state.step,
+                        training: sum.take(),
+                        validation: loss,
+                        divergence: 0.0,
+                    },
+                    &bar,
+                )?;
             }
         }
         bar.finish();
@@ -270,7 +299,13 @@ impl<'a> Trainer<'a> {
     ) -> Result<()> {
         let state = &mut self.state;
         let rate = stage.learning_rate_at(state.step);
-        state.adam.step(&state.parameters, prefixes, gradients, rate, stage.weight_decay)?;
+        state.adam.step(
+            &state.parameters,
+            prefixes,
+            gradients,
+            rate,
+            stage.weight_decay,
+        )?;
         let decay = average_decay(state.step);
         update_average(&state.average, &state.parameters, prefixes, decay)?;
         state.step += 1;
@@ -278,7 +313,13 @@ impl<'a> Trainer<'a> {
     }
 
     fn learner<'b>(&'b self, parameters: &'b Parameters) -> Result<Learner<'b>> {
-        Learner::new(&self.model, &self.geometry, parameters, DType::F32, &self.device)
+        Learner::new(
+            &self.model,
+            &self.geometry,
+            parameters,
+            DType::F32,
+            &self.device,
+        )
     }
 
     fn kl_weight(&self, step: u64) -> f64 {
@@ -289,7 +330,9 @@ impl<'a> Trainer<'a> {
     /// Standard normals `[count, latent]` of a step.
     fn normals(&self, seed: u64, step: u64, count: usize) -> Result<Tensor> {
         let mut rng = Philox::new(seed, step, Stream::Training);
-        let values: Vec<f32> = (0..count * self.model.latent).map(|_| rng.normal() as f32).collect();
+        let values: Vec<f32> = (0..count * self.model.latent)
+            .map(|_| rng.normal() as f32)
+            .collect();
         Tensor::from_vec(values, (count, self.model.latent), &self.device)
     }
 
@@ -301,7 +344,10 @@ impl<'a> Trainer<'a> {
             loss,
             phase: self.state.phase,
             step: self.state.step,
-            ids: chosen.iter().map(|&(position, _)| self.samples.ids[position]).collect(),
+            ids: chosen
+                .iter()
+                .map(|&(position, _)| self.samples.ids[position])
+                .collect(),
         })
     }
 
@@ -312,7 +358,10 @@ impl<'a> Trainer<'a> {
         for (i, chunk) in self.samples.validation.chunks(VALIDATION_BATCH).enumerate() {
             let chosen: Vec<_> = chunk.iter().map(|&position| (position, 0)).collect();
             let batch = self.samples.batch(&chosen, &self.device)?;
-            let elbo = learner.elbo(&batch, &self.normals(VALIDATION_KEY, i as u64, chunk.len())?)?;
+            let elbo = learner.elbo(
+                &batch,
+                &self.normals(VALIDATION_KEY, i as u64, chunk.len())?,
+            )?;
             let weight = chunk.len() as f64 / self.samples.validation.len() as f64;
             reconstruction += weight * f64::from(elbo.reconstruction.to_scalar::<f32>()?);
             divergence += weight * f64::from(elbo.divergence.to_scalar::<f32>()?);
@@ -326,12 +375,21 @@ impl<'a> Trainer<'a> {
         let mut parts = Vec::new();
         for (i, chunk) in self.samples.validation.chunks(VALIDATION_BATCH).enumerate() {
             let chosen: Vec<_> = chunk.iter().map(|&position| (position, 0)).collect();
-            let (mean, log_variance) = learner.encode(&self.samples.batch(&chosen, &self.device)?)?;
+            let (mean, log_variance) =
+                learner.encode(&self.samples.batch(&chosen, &self.device)?)?;
             let normals = self.normals(VALIDATION_KEY, i as u64, chunk.len())?;
             parts.push(posterior_sample(&mean, &log_variance, &normals)?.detach());
         }
-        let all: Vec<_> = self.samples.validation.iter().map(|&position| (position, 0)).collect();
-        Ok((Tensor::cat(&parts, 0)?, self.samples.context(&all, &self.device)?))
+        let all: Vec<_> = self
+            .samples
+            .validation
+            .iter()
+            .map(|&position| (position, 0))
+            .collect();
+        Ok((
+            Tensor::cat(&parts, 0)?,
+            self.samples.context(&all, &self.device)?,
+        ))
     }
 
     /// Appends to the history, saves a checkpoint and the pictures.
@@ -341,12 +399,20 @@ impl<'a> Trainer<'a> {
             bar.suspend(|| {
                 eprintln!(
                     "{:?} step {}: training {:.2}, validation {:.2} (KL {:.2}) nats a stamp",
-                    record.phase, record.step, record.training, record.validation, record.divergence
+                    record.phase,
+                    record.step,
+                    record.training,
+                    record.validation,
+                    record.divergence
                 );
             });
         }
-        checkpoint::save(&self.directory.join(CHECKPOINT), &self.recipe_text, &self.state)
-            .map_err(FitError::File)?;
+        checkpoint::save(
+            &self.directory.join(CHECKPOINT),
+            &self.recipe_text,
+            &self.state,
+        )
+        .map_err(FitError::File)?;
         pictures::draw(self).map_err(FitError::File)
     }
 
@@ -357,7 +423,9 @@ impl<'a> Trainer<'a> {
         let style = ProgressStyle::with_template(
             "{prefix} [{bar:40}] {pos}/{len} steps  {msg}  {per_sec}  {eta} left",
         );
-        let bar = ProgressBar::new(steps).with_prefix(name).with_position(self.state.step);
+        let bar = ProgressBar::new(steps)
+            .with_prefix(name)
+            .with_position(self.state.step);
         bar.reset_eta();
         bar.with_style(style.expect("a valid template"))
     }
@@ -406,16 +474,29 @@ impl Latents {
     fn new(trainer: &Trainer) -> Result<Self> {
         let learner = trainer.learner(&trainer.state.average)?;
         let samples = trainer.samples;
-        let all: Vec<(usize, u8)> =
-            samples.training.iter().flat_map(|&p| (0..FLIPS).map(move |flip| (p, flip))).collect();
+        let all: Vec<(usize, u8)> = samples
+            .training
+            .iter()
+            .flat_map(|&p| (0..FLIPS).map(move |flip| (p, flip)))
+            .collect();
         let (mut mean, mut log_variance) = (Vec::new(), Vec::new());
         for chunk in all.chunks(VALIDATION_BATCH) {
             let (m, v) = learner.encode(&samples.batch(chunk, &trainer.device)?)?;
             mean.extend(m.flatten_all()?.to_vec1::<f32>()?);
             log_variance.extend(v.flatten_all()?.to_vec1::<f32>()?);
         }
-        let row = samples.training.iter().enumerate().map(|(row, &p)| (p, row)).collect();
-        Ok(Latents { latent: trainer.model.latent, row, mean, log_variance })
+        let row = samples
+            .training
+            .iter()
+            .enumerate()
+            .map(|(row, &p)| (p, row))
+            .collect();
+        Ok(Latents {
+            latent: trainer.model.latent,
+            row,
+            mean,
+            log_variance,
+        })
     }
 
     fn batch(&self, chosen: &[(usize, u8)], device: &Device) -> Result<(Tensor, Tensor)> {

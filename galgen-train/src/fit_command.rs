@@ -65,8 +65,15 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
             args.out.display()
         );
     }
-    let mut trainer = Trainer::new(&recipe, &samples, &args.out, &device, args.resume, args.quiet)
-        .map_err(|e| e.to_string())?;
+    let mut trainer = Trainer::new(
+        &recipe,
+        &samples,
+        &args.out,
+        &device,
+        args.resume,
+        args.quiet,
+    )
+    .map_err(|e| e.to_string())?;
     if !args.quiet {
         eprintln!("{} weights", trainer.state.parameters.count());
     }
@@ -78,7 +85,13 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
         return Ok(());
     }
     let path = args.out.join(MODEL);
-    let provenance = provenance(&recipe, &sets, &samples, &trainer, start.elapsed().as_secs());
+    let provenance = provenance(
+        &recipe,
+        &sets,
+        &samples,
+        &trainer,
+        start.elapsed().as_secs(),
+    );
     export(&trainer, &samples, provenance, &path).map_err(|e| e.to_string())?;
     if !args.quiet {
         eprintln!("model: {}", path.display());
@@ -108,6 +121,7 @@ fn provenance(
         "validation_stamps": samples.validation.len(),
         "weights": trainer.state.parameters.count(),
         "storage": "weights of encoder and decoder f16, the rest f32",
+        "device": if trainer.on_cpu() { "cpu" } else { "cuda" },
         "threads": crate::ops::threads(),
         "seconds_of_last_run": seconds,
         "history": trainer.state.history,
@@ -116,7 +130,9 @@ fn provenance(
 
 /// The date as year-month-day (UTC), from the days since 1970 (Hinnant, "chrono-compatible low-level date algorithms").
 fn today() -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let days = (now.as_secs() / 86_400) as i64 + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
@@ -125,7 +141,11 @@ fn today() -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }
@@ -133,8 +153,19 @@ fn today() -> String {
 fn open_device(choice: DeviceChoice) -> Result<Device, String> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
+        DeviceChoice::Cuda if !cfg!(feature = "cuda") => Err(
+            "this galgen-train was built without CUDA: build it with `--features cuda` (see \
+             tools/cuda/README.md), or use --device cpu"
+                .into(),
+        ),
         DeviceChoice::Cuda => Device::new_cuda(0).map_err(|e| {
-            format!("no CUDA device can be used ({e}): build with `--features cuda` on a machine with a GPU, or use --device cpu")
+            // What follows the first line is a stack trace.
+            let cause = e.to_string();
+            let cause = cause.lines().next().unwrap_or("no reason given");
+            format!(
+                "no CUDA device can be used ({cause}): needs an NVIDIA GPU, driver 580 or newer, \
+                 cuBLAS and cuRAND of CUDA 13; or use --device cpu"
+            )
         }),
     }
 }

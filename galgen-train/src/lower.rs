@@ -7,7 +7,9 @@ use crate::params::Parameters;
 use candle_core::{D, DType, Result, Tensor};
 use galgen_core::math::act::Act;
 use galgen_core::math::spline::{MIN_BIN, MIN_DERIVATIVE, SplineSpec};
-use galgen_core::spec::{CausalMask, Degrees, ElementMap, Flow, Layer, Net, Padding, Shape, Transform};
+use galgen_core::spec::{
+    CausalMask, Degrees, ElementMap, Flow, Layer, Net, Padding, Shape, Transform,
+};
 
 /// Output of `net`, whose tensors are named under `prefix`, on a batch `x` with its `context` `[b, k]`
 /// (absent for a net without context).
@@ -32,15 +34,20 @@ fn sequence(
     let mut rest = layers.iter().enumerate().peekable();
     while let Some((i, step)) = rest.next() {
         let mut map = match step {
-            Layer::UpsampleNearest { factor: 2 }
-                if matches!(rest.peek(), Some((_, conv)) if is_same_conv3x3(conv)) =>
+            Layer::UpsampleNearest { factor: 2 } if matches!(rest.peek(), Some((_, conv)) if is_same_conv3x3(conv)) =>
             {
                 // One pass over the small map instead of two over the large one.
                 rest.next();
                 let weight = p.get(&format!("{prefix}{}.weight", i + 1))?;
                 (i + 1, ops::upsample2x_conv3x3(&x, weight)?)
             }
-            Layer::Conv2d { outputs: _, kernel, stride, padding, mask } => {
+            Layer::Conv2d {
+                outputs: _,
+                kernel,
+                stride,
+                padding,
+                mask,
+            } => {
                 let mut weight = p.get(&format!("{prefix}{i}.weight"))?.clone();
                 if let Some(mask) = mask {
                     weight = weight.broadcast_mul(&causal_mask(*mask, *kernel, &weight)?)?;
@@ -69,9 +76,13 @@ fn sequence(
 
 fn is_same_conv3x3(layer: &Layer) -> bool {
     match layer {
-        Layer::Conv2d { outputs: _, kernel, stride, padding, mask } => {
-            *kernel == [3, 3] && *stride == 1 && *padding == Padding::all(1) && mask.is_none()
-        }
+        Layer::Conv2d {
+            outputs: _,
+            kernel,
+            stride,
+            padding,
+            mask,
+        } => *kernel == [3, 3] && *stride == 1 && *padding == Padding::all(1) && mask.is_none(),
         _ => false,
     }
 }
@@ -102,7 +113,10 @@ fn layer(
         sequence(layers, &format!("{path}.{i}."), p, x, context)
     };
     match layer {
-        Layer::Linear { outputs: _, degrees } => {
+        Layer::Linear {
+            outputs: _,
+            degrees,
+        } => {
             let mut weight = tensor("weight")?.clone();
             if let Some(degrees) = degrees {
                 weight = (&weight * degree_mask(degrees, &weight)?)?;
@@ -114,7 +128,9 @@ fn layer(
             // candle's own upsampling has a wrong gradient where its input is used twice.
             let (b, c, h, w) = x.dims4()?;
             let f = *factor;
-            let spread = x.reshape(&[b, c, h, 1, w, 1])?.broadcast_as(&[b, c, h, f, w, f])?;
+            let spread = x
+                .reshape(&[b, c, h, 1, w, 1])?
+                .broadcast_as(&[b, c, h, f, w, f])?;
             spread.contiguous()?.reshape((b, c, h * f, w * f))
         }
         Layer::Activation(act) => activation(*act, x),
@@ -134,7 +150,11 @@ fn layer(
             let b = x.dim(0)?;
             match *shape {
                 Shape::Vector(n) => x.reshape((b, n)),
-                Shape::Map { channels, height, width } => x.reshape((b, channels, height, width)),
+                Shape::Map {
+                    channels,
+                    height,
+                    width,
+                } => x.reshape((b, channels, height, width)),
             }
         }
         Layer::AppendContext => {
@@ -156,7 +176,11 @@ fn layer(
             terms.try_fold(first, |sum, term| sum + term?)
         }
         Layer::Concat(branches) => {
-            let parts = branches.iter().enumerate().map(branch).collect::<Result<Vec<_>>>()?;
+            let parts = branches
+                .iter()
+                .enumerate()
+                .map(branch)
+                .collect::<Result<Vec<_>>>()?;
             Tensor::cat(&parts, 1)
         }
     }
@@ -174,7 +198,13 @@ fn activation(act: Act, x: &Tensor) -> Result<Tensor> {
             let root = (x.sqr()? + 1.0)?.sqrt()?;
             sign * (size + root)?.log()?
         }
-        Act::Relu | Act::LeakyRelu { .. } | Act::Elu | Act::Silu | Act::Tanh | Act::Sigmoid | Act::Softplus => {
+        Act::Relu
+        | Act::LeakyRelu { .. }
+        | Act::Elu
+        | Act::Silu
+        | Act::Tanh
+        | Act::Sigmoid
+        | Act::Softplus => {
             unreachable!("has a fast operation")
         }
     }
@@ -192,7 +222,13 @@ fn degree_mask(degrees: &Degrees, like: &Tensor) -> Result<Tensor> {
 
 fn causal_mask(mask: CausalMask, kernel: [usize; 2], like: &Tensor) -> Result<Tensor> {
     let keep: Vec<f32> = (0..kernel[0] * kernel[1])
-        .map(|i| if mask.keeps(kernel, i / kernel[1], i % kernel[1]) { 1.0 } else { 0.0 })
+        .map(|i| {
+            if mask.keeps(kernel, i / kernel[1], i % kernel[1]) {
+                1.0
+            } else {
+                0.0
+            }
+        })
         .collect();
     Tensor::from_vec(keep, (1, 1, kernel[0], kernel[1]), like.device())?.to_dtype(like.dtype())
 }
@@ -214,7 +250,9 @@ pub fn normalise(
             Transform::Diagonal => {
                 let log_scale = parameters.get(&format!("{path}.log_scale"))?;
                 let shift = parameters.get(&format!("{path}.shift"))?;
-                z = z.broadcast_sub(shift)?.broadcast_mul(&log_scale.neg()?.exp()?)?;
+                z = z
+                    .broadcast_sub(shift)?
+                    .broadcast_mul(&log_scale.neg()?.exp()?)?;
                 log_det = log_det.broadcast_sub(&log_scale.sum_all()?)?;
             }
             Transform::Permutation(order) => {
@@ -258,8 +296,10 @@ fn spline(x: &Tensor, raw: &Tensor, spec: &SplineSpec) -> Result<(Tensor, Tensor
 
     let (wx, knots_x) = knots(&raw.narrow(2, 0, k)?, bound)?;
     let (wy, knots_y) = knots(&raw.narrow(2, k, k)?, bound)?;
-    let slopes = (ops::activate(&(raw.narrow(2, 2 * k, k - 1)?.contiguous()? + SplineSpec::derivative_offset())?, ops::Activation::Softplus)?
-        + MIN_DERIVATIVE)?;
+    let slopes = (ops::activate(
+        &(raw.narrow(2, 2 * k, k - 1)?.contiguous()? + SplineSpec::derivative_offset())?,
+        ops::Activation::Softplus,
+    )? + MIN_DERIVATIVE)?;
     let one = Tensor::ones((b, n, 1), x.dtype(), x.device())?;
     let slopes = Tensor::cat(&[&one, &slopes, &one], 2)?;
 
@@ -282,7 +322,8 @@ fn spline(x: &Tensor, raw: &Tensor, spec: &SplineSpec) -> Result<(Tensor, Tensor
     let curve = ((&d0 + &d1)? - (&s * 2.0)?)?;
     let denominator = (&s + (&curve * &r)?)?;
     let value = (&y0 + ((&height * ((&s * t.sqr()?)? + (&d0 * &r)?)?)? / &denominator)?)?;
-    let numerator = (s.sqr()? * (((&d1 * t.sqr()?)? + (&s * &r)?.affine(2.0, 0.0)?)? + (&d0 * u.sqr()?)?)?)?;
+    let numerator =
+        (s.sqr()? * (((&d1 * t.sqr()?)? + (&s * &r)?.affine(2.0, 0.0)?)? + (&d0 * u.sqr()?)?)?)?;
     let log_slope = (numerator.log()? - (denominator.log()? * 2.0)?)?;
     Ok((
         outside.where_cond(x, &value)?,
@@ -294,11 +335,19 @@ fn spline(x: &Tensor, raw: &Tensor, spec: &SplineSpec) -> Result<(Tensor, Tensor
 fn knots(raw: &Tensor, bound: f64) -> Result<(Tensor, Tensor)> {
     let k = raw.dim(2)?;
     let fraction = candle_nn::ops::softmax(&raw.contiguous()?, 2)?;
-    let sizes = fraction.affine(2.0 * bound * (1.0 - MIN_BIN * k as f64), 2.0 * bound * MIN_BIN)?;
+    let sizes = fraction.affine(
+        2.0 * bound * (1.0 - MIN_BIN * k as f64),
+        2.0 * bound * MIN_BIN,
+    )?;
     let edges = ((sizes.cumsum(2)? - &sizes)? - bound)?;
     Ok((sizes, edges))
 }
 
 fn ops_padding(p: Padding) -> ops::Padding {
-    ops::Padding { top: p.top, bottom: p.bottom, left: p.left, right: p.right }
+    ops::Padding {
+        top: p.top,
+        bottom: p.bottom,
+        left: p.left,
+        right: p.right,
+    }
 }

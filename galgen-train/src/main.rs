@@ -15,7 +15,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Turn pictures of galaxies into a training set: sky, neighbours, shape, size, orientation
-    Prepare(prepare::PrepareArgs),
+    Prepare(Box<prepare::PrepareArgs>),
     /// Train a model from a recipe and write its model file
     Fit(fit_command::FitArgs),
 }

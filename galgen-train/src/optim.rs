@@ -35,17 +35,31 @@ impl Adam {
             }
         }
         let norm = square.sqrt();
-        let clip = if norm > CLIP_NORM { CLIP_NORM / norm } else { 1.0 };
+        let clip = if norm > CLIP_NORM {
+            CLIP_NORM / norm
+        } else {
+            1.0
+        };
         self.step += 1;
         for (name, var) in parameters.iter(prefixes) {
-            let Some(g) = gradients.get(var) else { continue };
+            let Some(g) = gradients.get(var) else {
+                continue;
+            };
             if !self.moments.contains_key(name) {
                 let zeros = || Var::zeros(var.shape(), var.dtype(), var.device());
                 self.moments.insert(name.to_string(), [zeros()?, zeros()?]);
             }
             let [first, second] = &self.moments[name];
-            let decay = if name.ends_with(".weight") { weight_decay } else { 0.0 };
-            let rule = ops::Adam { lr: learning_rate, weight_decay: decay, ..ops::Adam::default() };
+            let decay = if name.ends_with(".weight") {
+                weight_decay
+            } else {
+                0.0
+            };
+            let rule = ops::Adam {
+                lr: learning_rate,
+                weight_decay: decay,
+                ..ops::Adam::default()
+            };
             ops::adam_step(var, &(g * clip)?, first, second, self.step, &rule)?;
         }
         Ok(norm)
@@ -54,13 +68,19 @@ impl Adam {
     /// Everything needed to continue: the number of steps, and tensors named `m.*` and `v.*`.
     pub fn state(&self) -> (u64, Vec<(String, Tensor)>) {
         let tensors = self.moments.iter().flat_map(|(name, [m, v])| {
-            [(format!("m.{name}"), m.as_tensor().clone()), (format!("v.{name}"), v.as_tensor().clone())]
+            [
+                (format!("m.{name}"), m.as_tensor().clone()),
+                (format!("v.{name}"), v.as_tensor().clone()),
+            ]
         });
         (self.step, tensors.collect())
     }
 
     /// The optimiser that [`Self::state`] described.
-    pub fn from_state(step: u64, tensors: impl IntoIterator<Item = (String, Tensor)>) -> Result<Self> {
+    pub fn from_state(
+        step: u64,
+        tensors: impl IntoIterator<Item = (String, Tensor)>,
+    ) -> Result<Self> {
         let mut halves: BTreeMap<String, [Option<Var>; 2]> = BTreeMap::new();
         for (key, tensor) in tensors {
             let (half, name) = match key.split_at_checked(2) {
@@ -96,7 +116,10 @@ pub fn update_average(
 ) -> Result<()> {
     for (name, var) in parameters.iter(prefixes) {
         let old = average.get(name)?;
-        average.set(name, &((old * decay)? + (var.as_tensor() * (1.0 - decay))?)?.detach())?;
+        average.set(
+            name,
+            &((old * decay)? + (var.as_tensor() * (1.0 - decay))?)?.detach(),
+        )?;
     }
     Ok(())
 }

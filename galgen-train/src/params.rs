@@ -13,7 +13,12 @@ pub struct Parameters {
 impl Parameters {
     /// Initial values that depend on `seed` and the tensor's name only: weights normal with variance
     /// 2 / fan_in (He et al. 2015), biases 0, gains 1.
-    pub fn initialise(specs: &[TensorSpec], seed: u64, dtype: DType, device: &Device) -> Result<Self> {
+    pub fn initialise(
+        specs: &[TensorSpec],
+        seed: u64,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
         let mut vars = BTreeMap::new();
         for spec in specs {
             let tensor = match spec.role {
@@ -36,7 +41,9 @@ impl Parameters {
     /// Parameters with given values.
     pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Result<Self> {
         let make = |(name, tensor): (String, Tensor)| Ok((name, Var::from_tensor(&tensor)?));
-        Ok(Parameters { vars: tensors.into_iter().map(make).collect::<Result<_>>()? })
+        Ok(Parameters {
+            vars: tensors.into_iter().map(make).collect::<Result<_>>()?,
+        })
     }
 
     /// The tensor called `name`.
@@ -50,7 +57,10 @@ impl Parameters {
     /// Names and variables whose name starts with one of `prefixes`, in order.
     pub fn iter<'a>(&'a self, prefixes: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a Var)> {
         let wanted = move |name: &str| prefixes.iter().any(|p| name.starts_with(p));
-        self.vars.iter().filter(move |(name, _)| wanted(name)).map(|(name, var)| (name.as_str(), var))
+        self.vars
+            .iter()
+            .filter(move |(name, _)| wanted(name))
+            .map(|(name, var)| (name.as_str(), var))
     }
 
     /// Number of scalars.

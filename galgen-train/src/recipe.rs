@@ -75,6 +75,11 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// Whether the model is validated after `done` steps.
+    pub fn validates(&self, done: u64) -> bool {
+        done.is_multiple_of(self.validate_every) || done == self.steps
+    }
+
     /// Learning rate of `step` (0-based).
     pub fn learning_rate_at(&self, step: u64) -> f64 {
         let warm_up = (self.steps as f64 * 0.02).max(1.0);
@@ -124,30 +129,47 @@ pub enum RecipeError {
 impl Recipe {
     /// Reads and checks a recipe.
     pub fn load(path: &Path) -> Result<Recipe, RecipeError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| RecipeError::Unreadable { path: path.into(), cause })?;
-        let recipe: Recipe = toml::from_str(&text)
-            .map_err(|cause| RecipeError::Invalid { path: path.into(), cause: Box::new(cause) })?;
+        let text = std::fs::read_to_string(path).map_err(|cause| RecipeError::Unreadable {
+            path: path.into(),
+            cause,
+        })?;
+        let recipe: Recipe = toml::from_str(&text).map_err(|cause| RecipeError::Invalid {
+            path: path.into(),
+            cause: Box::new(cause),
+        })?;
         recipe.check(path)?;
         Ok(recipe)
     }
 
     fn check(&self, path: &Path) -> Result<(), RecipeError> {
         let fail = |key, found: String, expected| {
-            Err(RecipeError::OutOfRange { path: path.into(), key, found, expected })
+            Err(RecipeError::OutOfRange {
+                path: path.into(),
+                key,
+                found,
+                expected,
+            })
         };
         if self.data.sets.is_empty() {
             return fail("data.sets", "empty".into(), "at least one training set");
         }
         if !(0.01..=0.5).contains(&self.data.validation) {
-            return fail("data.validation", self.data.validation.to_string(), "a fraction from 0.01 to 0.5");
+            return fail(
+                "data.validation",
+                self.data.validation.to_string(),
+                "a fraction from 0.01 to 0.5",
+            );
         }
         if !(1.0..=100.0).contains(&self.data.noise_correlation) {
             let found = self.data.noise_correlation.to_string();
             return fail("data.noise_correlation", found, "a factor from 1 to 100");
         }
         if !(0.0..=1.0).contains(&self.kl_warm_up) {
-            return fail("kl_warm_up", self.kl_warm_up.to_string(), "a fraction from 0 to 1");
+            return fail(
+                "kl_warm_up",
+                self.kl_warm_up.to_string(),
+                "a fraction from 0 to 1",
+            );
         }
         if !(self.kl_weight.is_finite() && self.kl_weight >= 0.0) {
             return fail("kl_weight", self.kl_weight.to_string(), "0 or more");
@@ -156,20 +178,49 @@ impl Recipe {
             return fail("data.sets", format!("{name:?} twice"), "each set once");
         }
         if let Some(name) = repeated(&self.data.conditions) {
-            return fail("data.conditions", format!("{name:?} twice"), "each condition once");
+            return fail(
+                "data.conditions",
+                format!("{name:?} twice"),
+                "each condition once",
+            );
         }
         let stages = [
-            (&self.vae, ["vae.steps", "vae.batch", "vae.validate_every", "vae.learning_rate", "vae.weight_decay"]),
-            (&self.flow, ["flow.steps", "flow.batch", "flow.validate_every", "flow.learning_rate", "flow.weight_decay"]),
+            (
+                &self.vae,
+                [
+                    "vae.steps",
+                    "vae.batch",
+                    "vae.validate_every",
+                    "vae.learning_rate",
+                    "vae.weight_decay",
+                ],
+            ),
+            (
+                &self.flow,
+                [
+                    "flow.steps",
+                    "flow.batch",
+                    "flow.validate_every",
+                    "flow.learning_rate",
+                    "flow.weight_decay",
+                ],
+            ),
         ];
         for (stage, [steps, batch, validate_every, learning_rate, weight_decay]) in stages {
-            let counts =
-                [(steps, stage.steps), (batch, stage.batch as u64), (validate_every, stage.validate_every)];
+            let counts = [
+                (steps, stage.steps),
+                (batch, stage.batch as u64),
+                (validate_every, stage.validate_every),
+            ];
             if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
                 return fail(key, "0".into(), "1 or more");
             }
             if !(stage.learning_rate.is_finite() && stage.learning_rate > 0.0) {
-                return fail(learning_rate, stage.learning_rate.to_string(), "a positive number");
+                return fail(
+                    learning_rate,
+                    stage.learning_rate.to_string(),
+                    "a positive number",
+                );
             }
             if !(stage.weight_decay.is_finite() && stage.weight_decay >= 0.0) {
                 return fail(weight_decay, stage.weight_decay.to_string(), "0 or more");
@@ -181,5 +232,8 @@ impl Recipe {
 
 /// The first element that stands in `list` before.
 fn repeated<T: PartialEq>(list: &[T]) -> Option<&T> {
-    list.iter().enumerate().find(|(i, value)| list[..*i].contains(value)).map(|(_, value)| value)
+    list.iter()
+        .enumerate()
+        .find(|(i, value)| list[..*i].contains(value))
+        .map(|(_, value)| value)
 }

@@ -42,7 +42,11 @@ pub struct Samples {
 
 impl Samples {
     /// Merges `sets`, takes the columns `names` as conditions and keeps about `fraction` for validation.
-    pub fn new(sets: &[TrainingSet], names: &[String], fraction: f64) -> std::result::Result<Self, String> {
+    pub fn new(
+        sets: &[TrainingSet],
+        names: &[String],
+        fraction: f64,
+    ) -> std::result::Result<Self, String> {
         let side = sets.first().ok_or("no training set")?.description.side;
         let mut samples = Samples {
             side,
@@ -61,10 +65,16 @@ impl Samples {
         };
         let mut seen = HashSet::new();
         for set in sets {
-            let found = (set.description.side, set.description.hlr_px, &set.description.band);
+            let found = (
+                set.description.side,
+                set.description.hlr_px,
+                &set.description.band,
+            );
             let expected = (side, samples.half_light_radius, &samples.band);
             if found != expected {
-                let text = |(side, radius, band)| format!("side {side}, half-light radius {radius}, band `{band}`");
+                let text = |(side, radius, band)| {
+                    format!("side {side}, half-light radius {radius}, band `{band}`")
+                };
                 return Err(format!(
                     "training sets of ({}) and ({}) cannot be mixed: prepare them alike",
                     text(expected),
@@ -75,12 +85,17 @@ impl Samples {
                 .iter()
                 .map(|name| {
                     set.column(name).ok_or_else(|| {
-                        format!("no column `{name}` in the training set; it has {}", COLUMNS.join(", "))
+                        format!(
+                            "no column `{name}` in the training set; it has {}",
+                            COLUMNS.join(", ")
+                        )
                     })
                 })
                 .collect::<std::result::Result<Vec<_>, _>>()?;
             let ra = set.column("ra_deg");
-            let sky = set.column("sky_sigma").expect("a checked set has every column");
+            let sky = set
+                .column("sky_sigma")
+                .expect("a checked set has every column");
             for i in 0..set.len() {
                 let position = samples.ids.len();
                 if !seen.insert(set.id[i]) {
@@ -100,9 +115,15 @@ impl Samples {
                     None => set.id[i] as u64,
                 };
                 let kept = Philox::new(0, place, Stream::Training).uniform() >= fraction;
-                if kept { samples.training.push(position) } else { samples.validation.push(position) }
+                if kept {
+                    samples.training.push(position)
+                } else {
+                    samples.validation.push(position)
+                }
                 samples.ids.push(set.id[i] as u64);
-                samples.values.extend(columns.iter().map(|column| column[i]));
+                samples
+                    .values
+                    .extend(columns.iter().map(|column| column[i]));
             }
             samples.stamps.extend_from_slice(&set.stamps);
             samples.observed.extend_from_slice(&set.observed);
@@ -140,7 +161,11 @@ impl Samples {
     fn describe(&self, names: &[String]) -> std::result::Result<Conditions, String> {
         let k = names.len();
         let n = self.training.len() as f64;
-        let column = |j: usize| self.training.iter().map(move |&i| f64::from(self.values[i * k + j]));
+        let column = |j: usize| {
+            self.training
+                .iter()
+                .map(move |&i| f64::from(self.values[i * k + j]))
+        };
         let mut list = Vec::new();
         for (j, name) in names.iter().enumerate() {
             let mean = column(j).sum::<f64>() / n;
@@ -149,7 +174,9 @@ impl Samples {
             sorted.sort_by(f64::total_cmp);
             let quantile = |q: f64| sorted[((n - 1.0) * q).round() as usize];
             if sorted.first() == sorted.last() {
-                return Err(format!("condition `{name}` is {mean} for every training stamp: remove it"));
+                return Err(format!(
+                    "condition `{name}` is {mean} for every training stamp: remove it"
+                ));
             }
             let (unit, description) = meaning(name);
             list.push(Condition {
@@ -172,19 +199,28 @@ impl Samples {
                 }
             }
         }
-        let precision = inverse(correlation, k)
-            .ok_or_else(|| format!("the conditions {} are linearly dependent: remove one of them", names.join(", ")))?;
+        let precision = inverse(correlation, k).ok_or_else(|| {
+            format!(
+                "the conditions {} are linearly dependent: remove one of them",
+                names.join(", ")
+            )
+        })?;
         let mut distances: Vec<f64> = self
             .training
             .iter()
             .map(|&i| {
-                let terms = (0..k * k).map(|ab| standard(i, ab / k) * precision[ab] * standard(i, ab % k));
+                let terms =
+                    (0..k * k).map(|ab| standard(i, ab / k) * precision[ab] * standard(i, ab % k));
                 terms.sum()
             })
             .collect();
         distances.sort_by(f64::total_cmp);
         let distance_limit = distances[((n - 1.0) * 0.999).round() as usize];
-        let conditions = Conditions { list, precision, distance_limit };
+        let conditions = Conditions {
+            list,
+            precision,
+            distance_limit,
+        };
         conditions.check()?;
         Ok(conditions)
     }
@@ -214,10 +250,15 @@ impl Samples {
     /// A number that differs for other data: 64-bit FNV-1a of ids, conditions and noise.
     pub fn digest(&self) -> u64 {
         let ids = self.ids.iter().copied();
-        let numbers = self.values.iter().chain(&self.sky).map(|v| u64::from(v.to_bits()));
-        ids.chain(numbers).fold(0xcbf2_9ce4_8422_2325, |hash, word| {
-            (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3)
-        })
+        let numbers = self
+            .values
+            .iter()
+            .chain(&self.sky)
+            .map(|v| u64::from(v.to_bits()));
+        ids.chain(numbers)
+            .fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+                (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3)
+            })
     }
 
     /// A batch of the stamps at `chosen` (position, flip).
@@ -237,8 +278,10 @@ impl Samples {
                 }
             }
         }
-        let sky: Vec<f32> = 
-            chosen.iter().map(|&(position, _)| self.noise_correlation * self.sky[position]).collect();
+        let sky: Vec<f32> = chosen
+            .iter()
+            .map(|&(position, _)| self.noise_correlation * self.sky[position])
+            .collect();
         Ok(Batch {
             stamps: Tensor::from_vec(stamps, (b, 1, n, n), device)?,
             observed: Tensor::from_vec(observed, (b, 1, n, n), device)?,
@@ -253,7 +296,9 @@ impl Samples {
         if k == 0 {
             return Ok(None);
         }
-        let rows = chosen.iter().flat_map(|&(p, _)| &self.standardised[p * k..(p + 1) * k]);
+        let rows = chosen
+            .iter()
+            .flat_map(|&(p, _)| &self.standardised[p * k..(p + 1) * k]);
         Tensor::from_vec(rows.copied().collect(), (chosen.len(), k), device).map(Some)
     }
 
@@ -269,7 +314,8 @@ impl Samples {
                 if order.0 != epoch {
                     order = (epoch, self.epoch_order(seed, epoch));
                 }
-                let flip = Philox::new(seed ^ FLIP_KEY, draw, Stream::Training).below(u32::from(FLIPS));
+                let flip =
+                    Philox::new(seed ^ FLIP_KEY, draw, Stream::Training).below(u32::from(FLIPS));
                 (order.1[(draw % n) as usize], flip as u8)
             })
             .collect()
@@ -292,16 +338,27 @@ const FLIP_KEY: u64 = 0x666c_6970_0000_0000;
 /// Unit and one sentence for the conditions that `prepare` measures.
 fn meaning(name: &str) -> (&'static str, &'static str) {
     match name {
-        "axis_ratio" => ("", "minor over major axis of the light, from adaptive moments"),
-        "concentration" => ("", "5 log10(r80 / r20), radii holding 80 and 20 % of the stamp's light"),
-        "asymmetry" => ("", "rotational asymmetry under 180 degrees (Conselice 2000)"),
+        "axis_ratio" => (
+            "",
+            "minor over major axis of the light, from adaptive moments",
+        ),
+        "concentration" => (
+            "",
+            "5 log10(r80 / r20), radii holding 80 and 20 % of the stamp's light",
+        ),
+        "asymmetry" => (
+            "",
+            "rotational asymmetry under 180 degrees (Conselice 2000)",
+        ),
         _ => ("", ""),
     }
 }
 
 /// Inverse of a small symmetric positive definite matrix by Gauss-Jordan elimination, `None` if singular.
 fn inverse(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
-    let mut b: Vec<f64> = (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect();
+    let mut b: Vec<f64> = (0..n * n)
+        .map(|i| if i / n == i % n { 1.0 } else { 0.0 })
+        .collect();
     for i in 0..n {
         let pivot = a[i * n + i];
         if pivot.abs() < 1e-9 {

@@ -16,7 +16,8 @@ pub fn to_bytes(
     let views = buffers
         .iter()
         .map(|(name, shape, (dtype, bytes))| {
-            let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(candle_core::Error::wrap)?;
+            let view =
+                TensorView::new(*dtype, shape.clone(), bytes).map_err(candle_core::Error::wrap)?;
             Ok((name.as_str(), view))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -26,9 +27,27 @@ pub fn to_bytes(
 fn bytes_of(tensor: &Tensor) -> Result<(Dtype, Vec<u8>)> {
     let flat = tensor.flatten_all()?.to_device(&Device::Cpu)?;
     Ok(match tensor.dtype() {
-        DType::F32 => (Dtype::F32, flat.to_vec1::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        DType::F64 => (Dtype::F64, flat.to_vec1::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        DType::F16 => (Dtype::F16, flat.to_vec1::<half::f16>()?.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        DType::F32 => (
+            Dtype::F32,
+            flat.to_vec1::<f32>()?
+                .iter()
+                .flat_map(|v| v.to_le_bytes())
+                .collect(),
+        ),
+        DType::F64 => (
+            Dtype::F64,
+            flat.to_vec1::<f64>()?
+                .iter()
+                .flat_map(|v| v.to_le_bytes())
+                .collect(),
+        ),
+        DType::F16 => (
+            Dtype::F16,
+            flat.to_vec1::<half::f16>()?
+                .iter()
+                .flat_map(|v| v.to_le_bytes())
+                .collect(),
+        ),
         other => candle_core::bail!("tensors of type {other:?} are not written"),
     })
 }
@@ -43,13 +62,21 @@ pub fn from_bytes(bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, HashMap<Str
         let data = view.data();
         let tensor = match view.dtype() {
             Dtype::F32 => {
-                let values: Vec<f32> =
-                    data.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+                let values: Vec<f32> = data
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|&b| f32::from_le_bytes(b))
+                    .collect();
                 Tensor::from_vec(values, view.shape(), &Device::Cpu)?
             }
             Dtype::F64 => {
-                let values: Vec<f64> =
-                    data.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect();
+                let values: Vec<f64> = data
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|&b| f64::from_le_bytes(b))
+                    .collect();
                 Tensor::from_vec(values, view.shape(), &Device::Cpu)?
             }
             other => candle_core::bail!("tensor `{name}` is {other:?}, expected F32 or F64"),

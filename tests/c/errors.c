@@ -191,7 +191,6 @@ static void bad_objects(void) {
     BAD(conditions[0], NAN, "conditions");
     o = good;
     o.half_light_radius = 1e-300;
-    o.magnification = 1e-300;
     bad(o, GALGEN_STATUS_UNRENDERABLE, "cannot be rendered");
 
     /* Outside the trained range is drawn, and flagged. */

@@ -9,6 +9,7 @@
 pub mod cases;
 pub mod compare;
 pub mod goldens;
+pub mod model;
 pub mod parity;
 pub mod referee;
 pub mod scalar;

@@ -58,12 +58,14 @@ fn native_stamps_hold_exactly_the_flux_and_end_at_the_border() {
             // 1e-6 is the promise; 4,096 roundings of f32 pixels leave about 1e-8.
             assert!((total(&stamp) / flux - 1.0).abs() < 1e-6);
             assert!(stamp.iter().all(|&p| p >= 0.0));
-            let border = (0..side).flat_map(|i| {
-                [i, i * side, (side - 1) * side + i, i * side + side - 1]
-            });
+            let border =
+                (0..side).flat_map(|i| [i, i * side, (side - 1) * side + i, i * side + side - 1]);
             // The window is zero from half a pixel inside the border on.
             let worst = border.map(|i| stamp[i]).fold(0f32, f32::max);
-            assert!(f64::from(worst) < 1e-4 * flux, "border pixel {worst} of {flux}");
+            assert!(
+                f64::from(worst) < 1e-4 * flux,
+                "border pixel {worst} of {flux}"
+            );
         }
     }
 }
@@ -104,7 +106,11 @@ fn the_position_angle_is_exact() {
         judged += 1;
         let turn = (found.position_angle - object.position_angle).rem_euclid(180.0);
         let difference = turn.min(180.0 - turn);
-        assert!(difference < 0.5, "asked {}, found {found:?}", object.position_angle);
+        assert!(
+            difference < 0.5,
+            "asked {}, found {found:?}",
+            object.position_angle
+        );
     }
     assert!(judged > 30, "only {judged} of 60 stamps were elongated");
 }
@@ -114,14 +120,20 @@ fn the_position_angle_is_exact() {
 fn the_jacobian_is_the_map_that_was_applied() {
     let mut session = Session::new(model());
     let n = session.model().card().geometry.side;
-    let grid = Grid { width: 301, height: 301, pixel_scale: 0.05 };
+    let grid = Grid {
+        width: 301,
+        height: 301,
+        pixel_scale: 0.05,
+    };
     let mut renderer = Renderer::new(n, 1, grid, None).unwrap();
     let mut stamp = vec![0.0; session.model().stamp_len()];
     let mut image = vec![0.0; renderer.image_len()];
     for mut object in objects(8) {
         object.half_light_radius = 1.0;
         let drawn = session.sample_galaxy_frame(5, &object, &mut stamp).unwrap();
-        session.sample_rendered(5, &object, [0.0; 2], &mut renderer, None, &mut image).unwrap();
+        session
+            .sample_rendered(5, &object, [0.0; 2], &mut renderer, None, &mut image)
+            .unwrap();
         let [xx, xy, yy] = covariance(&stamp, n);
         let [a, b, c, d] = drawn.jacobian;
         let expected = [
@@ -133,7 +145,10 @@ fn the_jacobian_is_the_map_that_was_applied() {
         let size = expected[0] + expected[2];
         for (e, f) in expected.iter().zip(found) {
             // Light cut off by the grid and the pixels' own width (1/12 each) leave a few 1e-3.
-            assert!((e - f).abs() < 5e-3 * size, "expected {expected:?}, found {found:?}");
+            assert!(
+                (e - f).abs() < 5e-3 * size,
+                "expected {expected:?}, found {found:?}"
+            );
         }
     }
 }
@@ -144,7 +159,11 @@ fn covariance(image: &[f32], side: usize) -> [f64; 3] {
     for (i, &pixel) in image.iter().enumerate() {
         let (x, y) = ((i % side) as f64 - centre, (i / side) as f64 - centre);
         let light = f64::from(pixel);
-        sums = [sums[0] + light * x * x, sums[1] + light * x * y, sums[2] + light * y * y];
+        sums = [
+            sums[0] + light * x * x,
+            sums[1] + light * x * y,
+            sums[2] + light * y * y,
+        ];
     }
     sums.map(|s| s / total(image))
 }
@@ -154,7 +173,11 @@ fn rendered_stamps_report_what_the_border_cuts_off() {
     let mut session = Session::new(model());
     let n = session.model().card().geometry.side;
     let psf = Psf::moffat(0.7, 3.5).unwrap();
-    let grid = Grid { width: 40, height: 32, pixel_scale: 0.2 };
+    let grid = Grid {
+        width: 40,
+        height: 32,
+        pixel_scale: 0.2,
+    };
     let mut renderer = Renderer::new(n, 1, grid, Some(&psf)).unwrap();
     let mut image = vec![0.0; renderer.image_len()];
     let mut cut = 0;
@@ -174,7 +197,10 @@ fn requests_outside_the_trained_range_are_drawn_and_flagged() {
     let mut session = Session::new(model());
     let mut stamp = vec![0.0; session.model().stamp_len()];
     let mut flags = |conditions: &[f32]| {
-        session.sample_galaxy_frame(0, &Object::new(1, conditions), &mut stamp).unwrap().flags
+        session
+            .sample_galaxy_frame(0, &Object::new(1, conditions), &mut stamp)
+            .unwrap()
+            .flags
     };
     assert_eq!(flags(&[0.6, 2.8]).0 & !Flags::ROUND, 0);
     assert!(flags(&[0.05, 2.8]).out_of_range(0));
@@ -192,9 +218,21 @@ fn impossible_requests_are_refused_by_name() {
     assert!(error.to_string().contains("half_light_radius is -1"));
     let blank = vec![0.0; stamp.len()];
     let conditions = [0.6, 2.8];
-    assert!(session.log_likelihood(&blank, &conditions, None, 4, 0, 0).is_err());
-    assert!(session.log_likelihood(&[1.0f32].repeat(stamp.len()), &conditions, None, 0, 0, 0).is_err());
-    assert!(session.log_prob_latent(&vec![f64::NAN; session.model().latent()], &conditions).is_err());
+    assert!(
+        session
+            .log_likelihood(&blank, &conditions, None, 4, 0, 0)
+            .is_err()
+    );
+    assert!(
+        session
+            .log_likelihood(&[1.0f32].repeat(stamp.len()), &conditions, None, 0, 0, 0)
+            .is_err()
+    );
+    assert!(
+        session
+            .log_prob_latent(&vec![f64::NAN; session.model().latent()], &conditions)
+            .is_err()
+    );
 }
 
 /// The importance-weighted bound grows with the number of draws (Burda et al. 2016, theorem 1): on the
@@ -225,10 +263,14 @@ fn scrambled_pixels_are_unlikely() {
     for object in objects(5) {
         let conditions = &object.conditions[..2];
         session.sample_galaxy_frame(5, &object, &mut stamp).unwrap();
-        let likely = session.log_likelihood(&stamp, conditions, None, 8, 1, 1).unwrap();
+        let likely = session
+            .log_likelihood(&stamp, conditions, None, 8, 1, 1)
+            .unwrap();
         let n = stamp.len();
         let scrambled: Vec<f32> = (0..n).map(|i| stamp[(i * 1021) % n]).collect();
-        let unlikely = session.log_likelihood(&scrambled, conditions, None, 8, 1, 1).unwrap();
+        let unlikely = session
+            .log_likelihood(&scrambled, conditions, None, 8, 1, 1)
+            .unwrap();
         assert!(unlikely < likely - 100.0);
     }
 }

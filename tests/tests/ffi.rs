@@ -1,7 +1,6 @@
 //! The C interface, as C and C++ programs see it: they are compiled from `tests/c` and `tests/cpp`,
 //! linked with the shared and with the static library, and run; under valgrind too where it is installed.
 
-use galgen_tests::tensors; // for src/model.rs
 mod programs;
 
 use programs::{Link, Models, compile, compiler, folder, succeed};

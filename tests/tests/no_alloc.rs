@@ -1,6 +1,5 @@
 //! Drawing and scoring allocate nothing: every allocation of this thread is counted.
 
-use galgen_tests::tensors; // for src/model.rs
 mod programs;
 
 use galgen_core::object::Object;

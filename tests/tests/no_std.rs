@@ -1,7 +1,6 @@
 //! The engine needs no standard library: a C program with a static library of `#![no_std]` Rust draws
 //! what the engine with `std` draws.
 
-use galgen_tests::tensors; // for src/model.rs
 mod programs;
 
 use galgen_core::object::Object;

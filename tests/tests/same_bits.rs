@@ -1,7 +1,6 @@
 //! The same sample from C, C++, Rust and the command line, on every level of instructions, in any
 //! batch, order and thread: bit for bit.
 
-use galgen_tests::tensors; // for src/model.rs
 mod programs;
 
 use galgen_core::object::{Object, SizeDefinition};

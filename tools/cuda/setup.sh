@@ -5,7 +5,7 @@
 #   bash tools/cuda/setup.sh DIR     once; 104 MB of Python wheels, 272 MB on disk
 #   . DIR/env.sh                     in every shell that builds
 #
-# CUDA_COMPUTE_CAP (default 90) chooses the GPU architecture that the kernels are compiled for.
+# CUDA_COMPUTE_CAP (default 90: H100 and H200 only) chooses the GPUs that the kernels are compiled for.
 # Needs cargo, python3 with pip, and gcc.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -139,11 +139,15 @@ fn output(args: &GenerateArgs, file: &ModelFile) -> Result<Output, Failure> {
     })
 }
 
-/// Number of threads asked for, or of processors.
+/// Threads at most: more than the largest machines have, and each costs memory.
+const MAX_THREADS: usize = 512;
+
+/// Number of threads asked for, or of processors; the result does not depend on it.
 pub fn threads(asked: Option<NonZeroUsize>) -> usize {
     asked
         .or_else(|| std::thread::available_parallelism().ok())
         .map_or(1, NonZeroUsize::get)
+        .min(MAX_THREADS)
 }
 
 fn drawers(

@@ -23,6 +23,12 @@ use serde::{Deserialize, Serialize};
 /// allows, wider a dimension that the prior already describes.
 pub const LOG_VARIANCE: [f32; 2] = [-12.0, 3.0];
 
+/// Most latent dimensions.
+const MAX_LATENT: usize = 4096;
+/// Smallest and largest positive number of a configuration: their squares neither vanish nor overflow
+/// in the f32 of the networks.
+const NUMBERS: core::ops::RangeInclusive<f64> = 1e-12..=1e12;
+
 /// Standard deviation of a pixel x given the model's stamp m, both multiplied by
 /// [`FlowVae::intensity`]: sqrt(sky^2 + floor^2 + (relative m)^2), where `sky` is the measured noise
 /// of the stamp.
@@ -263,7 +269,11 @@ impl FlowVae {
                 ));
             }
         }
-        if self.latent == 0 || self.flow.dim != self.latent {
+        if !(1..=MAX_LATENT).contains(&self.latent) {
+            let problem = format!("{} dimensions, expected 1 to {MAX_LATENT}", self.latent);
+            return Err(SpecError::new("latent", problem));
+        }
+        if self.flow.dim != self.latent {
             let problem = format!(
                 "{} dimensions, expected the latent's {}",
                 self.flow.dim, self.latent
@@ -271,15 +281,16 @@ impl FlowVae {
             return Err(SpecError::new("flow", problem));
         }
         let n = &self.noise;
-        let numbers = [n.floor, n.relative, n.typical_sky];
-        if numbers.iter().any(|v| !(v.is_finite() && *v >= 0.0))
-            || n.floor == 0.0
-            || !(self.intensity.is_finite() && self.intensity > 0.0)
-        {
-            return Err(SpecError::new(
-                "noise",
-                "floor and intensity must be positive, the rest 0 or more",
-            ));
+        for (name, found, may_be_0) in [
+            ("intensity", self.intensity, false),
+            ("noise.floor", n.floor, false),
+            ("noise.relative", n.relative, true),
+            ("noise.typical_sky", n.typical_sky, true),
+        ] {
+            if !(NUMBERS.contains(&found) || may_be_0 && found == 0.0) {
+                let problem = format!("{found}, expected a number in {NUMBERS:?}");
+                return Err(SpecError::new(name, problem));
+            }
         }
         expect("encoder", "input", self.encoder.input, stamp)?;
         expect(

@@ -1,13 +1,18 @@
 //! A network: its input, its layers, and what follows from them (shapes, tensors, checks).
 
 use super::{Layer, Shape};
+use crate::math::act::Act;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Most elements that one activation of a net may have: 2^26, 256 MB of f32.
-pub(super) const MAX_ELEMENTS: usize = 1 << 26;
+/// Most elements that one activation of a net may have: 2^23, e.g. 128 channels of 256 x 256.
+pub(super) const MAX_ELEMENTS: usize = 1 << 23;
+/// Most layers and branches of a net, all depths together; a PixelCNN++ has about 1,500.
+pub(super) const MAX_LAYERS: usize = 4096;
+/// Largest side of a convolution's kernel.
+const MAX_KERNEL: usize = 64;
 /// Most parameters of a net: 2^28, 1 GB of f32.
 const MAX_PARAMETERS: usize = 1 << 28;
 /// Deepest nesting of composite layers.
@@ -76,6 +81,16 @@ impl Net {
         if self.input.is_empty() {
             return Err(SpecError::new("input", "has no elements"));
         }
+        if self.input.len() > MAX_ELEMENTS {
+            let found = self.input.len();
+            let problem = format!("{found} elements, expected at most {MAX_ELEMENTS}");
+            return Err(SpecError::new("input", problem));
+        }
+        let count = self.count();
+        if count > MAX_LAYERS {
+            let problem = format!("{count} layers and branches, expected at most {MAX_LAYERS}");
+            return Err(SpecError::new("layers", problem));
+        }
         sequence(
             &self.layers,
             self.input,
@@ -83,6 +98,29 @@ impl Net {
             "",
             &mut |_, _, _| (),
         )
+    }
+
+    /// Number of layers and branches, all depths together.
+    pub(super) fn count(&self) -> usize {
+        fn count(layers: &[Layer]) -> usize {
+            let inner = |layer: &Layer| match layer {
+                Layer::Sum(branches) | Layer::Concat(branches) => {
+                    branches.iter().map(|b| 1 + count(b)).sum()
+                }
+                Layer::Linear { .. }
+                | Layer::Conv2d { .. }
+                | Layer::UpsampleNearest { .. }
+                | Layer::Activation(_)
+                | Layer::Scale(_)
+                | Layer::GroupNorm { .. }
+                | Layer::Gate
+                | Layer::Reshape(_)
+                | Layer::AppendContext
+                | Layer::Slice { .. } => 0,
+            };
+            layers.len() + layers.iter().map(inner).sum::<usize>()
+        }
+        count(&self.layers)
     }
 
     /// The tensors of the net under `prefix`, in the order of the layers; at most 2^28 parameters.
@@ -173,6 +211,11 @@ impl Layer {
                         "kernel {kernel:?} and stride {stride} must be 1 or more"
                     ));
                 }
+                if kernel.iter().any(|&side| side > MAX_KERNEL) {
+                    return fail(format!(
+                        "kernel {kernel:?}, expected sides of at most {MAX_KERNEL}"
+                    ));
+                }
                 let p = padding;
                 if [p.top, p.bottom].iter().any(|&p| p >= kernel[0])
                     || [p.left, p.right].iter().any(|&p| p >= kernel[1])
@@ -181,9 +224,8 @@ impl Layer {
                         "padding {p:?} must be smaller than the kernel {kernel:?}"
                     ));
                 }
-                // Padding is below the kernel's size, which a lying file may put at any number.
-                let h = height.saturating_add(p.top).saturating_add(p.bottom);
-                let w = width.saturating_add(p.left).saturating_add(p.right);
+                let h = height.saturating_add(p.top + p.bottom);
+                let w = width.saturating_add(p.left + p.right);
                 if h < kernel[0] || w < kernel[1] {
                     return fail(format!(
                         "kernel {kernel:?} is larger than the padded map {h} x {w}"
@@ -213,7 +255,14 @@ impl Layer {
                     width: width.saturating_mul(*factor),
                 }
             }
-            Layer::Activation(_) => input,
+            Layer::Activation(act) => {
+                if let Act::LeakyRelu { slope } = act
+                    && !slope.is_finite()
+                {
+                    return fail(format!("slope {slope} is not finite"));
+                }
+                input
+            }
             Layer::Scale(factor) => {
                 if !factor.is_finite() {
                     return fail(format!("scale {factor} is not finite"));
@@ -351,7 +400,6 @@ fn layer_tensors(path: &str, layer: &Layer, input: Shape, out: &mut Vec<TensorSp
 mod tests {
     use super::super::{Degrees, Padding};
     use super::*;
-    use crate::math::act::Act;
     use alloc::vec;
 
     const VECTOR: Shape = Shape::Vector(6);
@@ -446,6 +494,7 @@ mod tests {
             (MAP, conv([0, 3], 1, 0, 1), "must be 1 or more"),
             (MAP, conv([3, 3], 0, 0, 1), "must be 1 or more"),
             (MAP, conv([3, 3], 1, 3, 1), "smaller than the kernel"),
+            (MAP, conv([HUGE, 3], 1, HUGE - 1, 1), "sides of at most 64"),
             (MAP, conv([6, 3], 1, 0, 1), "larger than the padded map"),
             (VECTOR, Layer::UpsampleNearest { factor: 2 }, "needs a map"),
             (
@@ -514,6 +563,21 @@ mod tests {
     }
 
     #[test]
+    fn layers_and_branches_are_limited() {
+        let found = |layers| net(VECTOR, 0, layers).output();
+        let many = |n| vec![Layer::Scale(1.0); n];
+        assert_eq!(found(many(MAX_LAYERS)), Ok(VECTOR));
+        for layers in [
+            many(MAX_LAYERS + 1),
+            vec![Layer::Sum(vec![vec![]; MAX_LAYERS])],
+            vec![Layer::residual(many(MAX_LAYERS))],
+        ] {
+            let error = found(layers).unwrap_err();
+            assert!(error.problem.contains("expected at most 4096"), "{error}");
+        }
+    }
+
+    #[test]
     fn parameters_are_limited() {
         let wide = |n| net(VECTOR, 0, vec![Layer::linear(n), Layer::linear(n)]);
         let tensors = wide(64).tensors("net").unwrap();
@@ -524,13 +588,6 @@ mod tests {
         );
         assert_eq!(tensors[2].shape, [64, 64]);
         let error = wide(1 << 20).tensors("net").unwrap_err();
-        assert!(
-            error.problem.contains("expected at most 268435456"),
-            "{error}"
-        );
-        // One output pixel, if the padding's sum did not overflow; the weights are refused.
-        let kernel = net(MAP, 0, vec![conv([HUGE, HUGE], 1, HUGE - 1, 1)]);
-        let error = kernel.tensors("net").unwrap_err();
         assert!(
             error.problem.contains("expected at most 268435456"),
             "{error}"

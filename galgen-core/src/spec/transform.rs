@@ -1,11 +1,16 @@
 //! Normalising flows: invertible maps between data x and a standard normal z.
 
-use super::net::MAX_ELEMENTS;
+use super::net::{MAX_ELEMENTS, MAX_LAYERS};
 use super::{Net, Role, Shape, SpecError, TensorSpec};
 use crate::math::spline::{MAX_BINS, SplineSpec};
 use alloc::format;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
+
+/// Most transforms of a flow and layers of their nets together; a Glow has about 1,000.
+const MAX_STEPS: usize = 4 * MAX_LAYERS;
+/// Largest bound of an element's map.
+const MAX_BOUND: f64 = 1e6;
 
 /// Which way a transform is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +85,15 @@ impl Flow {
             let problem = format!("{} dimensions, expected 1 to {MAX_ELEMENTS}", self.dim);
             return Err(SpecError::new("dim", problem));
         }
+        let layers = |t: &Transform| match t {
+            Transform::Coupling { net, .. } => 1 + net.count(),
+            Transform::Diagonal | Transform::Permutation(_) => 1,
+        };
+        let count: usize = self.transforms.iter().map(layers).sum();
+        if count > MAX_STEPS {
+            let problem = format!("{count} transforms and layers, expected at most {MAX_STEPS}");
+            return Err(SpecError::new("transforms", problem));
+        }
         for (i, transform) in self.transforms.iter().enumerate() {
             let fail = |problem| Err(SpecError::new(&format!("{i}"), problem));
             match transform {
@@ -93,12 +107,12 @@ impl Flow {
                         ));
                     }
                     let mut seen = alloc::vec![false; self.dim];
-                    for &from in order {
+                    for (at, &from) in order.iter().enumerate() {
                         match seen.get_mut(from as usize) {
                             Some(s) if !*s => *s = true,
                             _ => {
                                 return fail(format!(
-                                    "{order:?} is not a permutation of 0..{}",
+                                    "{from} at {at} is not a permutation of 0..{}",
                                     self.dim
                                 ));
                             }
@@ -116,14 +130,16 @@ impl Flow {
                         ));
                     }
                     let valid = match map {
-                        ElementMap::Affine { bound } => bound.is_finite() && *bound > 0.0,
+                        ElementMap::Affine { bound } => *bound > 0.0 && *bound <= MAX_BOUND,
                         ElementMap::Spline(s) => {
-                            (2..=MAX_BINS).contains(&s.bins) && s.bound.is_finite() && s.bound > 0.0
+                            (2..=MAX_BINS).contains(&s.bins)
+                                && s.bound > 0.0
+                                && s.bound <= MAX_BOUND
                         }
                     };
                     if !valid {
                         return fail(format!(
-                            "{map:?}: bound must be positive, bins 2 to {MAX_BINS}"
+                            "{map:?}: bound must be positive and at most {MAX_BOUND}, bins 2 to {MAX_BINS}"
                         ));
                     }
                     let expected =

@@ -36,11 +36,19 @@ pub(super) fn functions(layers: &[Layer]) -> Vec<Pointwise> {
 
 /// The zeros that the first convolution of `layers` on a value of `shape` wants around it; `wanted`
 /// if the value is what comes out.
-pub(super) fn frame_wanted(layers: &[Layer], shape: Shape, wanted: Padding) -> Padding {
-    let Some(layer) = layers.first() else {
+pub(super) fn frame_wanted(mut layers: &[Layer], mut shape: Shape, wanted: Padding) -> Padding {
+    // Layers that keep the frame are passed over in a loop: a file may have thousands.
+    loop {
+        match layers.first() {
+            Some(Layer::Activation(_) | Layer::Scale(_) | Layer::GroupNorm { .. }) => {}
+            Some(Layer::Slice { len, .. }) => shape = shape.with_features(*len),
+            _ => break,
+        }
+        layers = &layers[1..];
+    }
+    let Some((layer, rest)) = layers.split_first() else {
         return wanted;
     };
-    let rest = &layers[1..];
     match layer {
         Layer::Conv2d { padding, .. } => {
             if runs_in_planes(layer, shape) {
@@ -53,10 +61,6 @@ pub(super) fn frame_wanted(layers: &[Layer], shape: Shape, wanted: Padding) -> P
             Some(conv) if folds(*factor, conv) => Padding::all(1),
             _ => NO_FRAME,
         },
-        Layer::Activation(_) | Layer::Scale(_) | Layer::GroupNorm { .. } => {
-            frame_wanted(rest, shape, wanted)
-        }
-        Layer::Slice { len, .. } => frame_wanted(rest, shape.with_features(*len), wanted),
         Layer::Sum(branches) | Layer::Concat(branches) => {
             let wants = branches.iter().map(|b| frame_wanted(b, shape, NO_FRAME));
             wants.fold(NO_FRAME, |a, b| Padding {
@@ -66,7 +70,15 @@ pub(super) fn frame_wanted(layers: &[Layer], shape: Shape, wanted: Padding) -> P
                 right: a.right.max(b.right),
             })
         }
-        Layer::Linear { .. } | Layer::Gate | Layer::Reshape(_) | Layer::AppendContext => NO_FRAME,
+        Layer::Linear { .. }
+        | Layer::Gate
+        | Layer::Reshape(_)
+        | Layer::AppendContext
+        // Passed over above.
+        | Layer::Activation(_)
+        | Layer::Scale(_)
+        | Layer::GroupNorm { .. }
+        | Layer::Slice { .. } => NO_FRAME,
     }
 }
 

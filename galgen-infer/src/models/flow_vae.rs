@@ -44,7 +44,7 @@ pub(crate) struct Observed<'a> {
     pub sky: Option<f64>,
 }
 
-/// The decoder gave no light, or not a number.
+/// The decoder gave no light, negative light or not a number, or the flow left the range of f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoLight;
 
@@ -94,9 +94,14 @@ impl Engine {
     ) -> Result<(), NoLight> {
         let mut rng = Philox::new(seed, id, Stream::Latent);
         scratch.z.fill_with(|| rng.normal());
-        self.flow.generate(&mut scratch.z, context, &mut scratch.plans);
+        self.flow
+            .generate(&mut scratch.z, context, &mut scratch.plans);
         for (z32, &z) in scratch.z32.iter_mut().zip(&scratch.z) {
             *z32 = z as f32;
+        }
+        // A saturating activation of the decoder would make numbers of it again.
+        if scratch.z32.iter().any(|z| !z.is_finite()) {
+            return Err(NoLight);
         }
         self.decode_into(&scratch.z32, context, &mut scratch.plans, out)
     }
@@ -121,13 +126,16 @@ impl Engine {
     ) -> Result<(), NoLight> {
         self.decoder.run(z, context, out, plans);
         let mut sum = 0.0;
+        let mut negative = false;
         for plane in out.chunks_exact_mut(self.window.len()) {
             for (pixel, window) in plane.iter_mut().zip(&self.window) {
                 *pixel *= window;
                 sum += f64::from(*pixel);
+                negative |= *pixel < 0.0;
             }
         }
-        if !(sum.is_finite() && sum > 0.0) {
+        if negative || !(sum.is_finite() && sum > 0.0) {
+            out.fill(0.0);
             return Err(NoLight);
         }
         for pixel in out {
@@ -157,13 +165,18 @@ impl Engine {
         for (x, &pixel) in scratch.stamp.iter_mut().zip(stamp) {
             *x = pixel * intensity;
         }
-        self.encoder.run(&scratch.stamp, context, &mut scratch.code, &mut scratch.plans);
+        self.encoder.run(
+            &scratch.stamp,
+            context,
+            &mut scratch.code,
+            &mut scratch.plans,
+        );
         for v in &mut scratch.code[latent..] {
             *v = v.clamp(LOG_VARIANCE[0], LOG_VARIANCE[1]);
         }
     }
 
-    /// ln p(z | context) under the flow.
+    /// ln p(z | context) under the flow; minus infinity where the networks overflow.
     pub fn log_prob_latent(&self, z: &[f64], context: &[f32], scratch: &mut Scratch) -> f64 {
         scratch.u.copy_from_slice(z);
         self.log_prob_u(context, scratch)
@@ -171,8 +184,16 @@ impl Engine {
 
     /// ln p of the latent that stands in `scratch.u`, which is overwritten.
     fn log_prob_u(&self, context: &[f32], scratch: &mut Scratch) -> f64 {
-        let log_det = self.flow.normalise(&mut scratch.u, context, &mut scratch.plans);
-        log_det + scratch.u.iter().map(|&u| log_normal(u)).sum::<f64>()
+        let log_det = self
+            .flow
+            .normalise(&mut scratch.u, context, &mut scratch.plans);
+        let log_prob = log_det + scratch.u.iter().map(|&u| log_normal(u)).sum::<f64>();
+        // So far out that the networks overflow.
+        if log_prob.is_nan() {
+            f64::NEG_INFINITY
+        } else {
+            log_prob
+        }
     }
 
     /// Importance-weighted lower bound (Burda et al. 2016) of ln p(stamp | context) with `samples`
@@ -201,12 +222,16 @@ impl Engine {
                 log_posterior += log_normal(normal) - 0.5 * log_variance;
             }
             let log_prior = self.log_prob_u(context, scratch);
-            let Scratch { plans, stamp, z32, .. } = scratch;
+            let Scratch {
+                plans, stamp, z32, ..
+            } = scratch;
             let log_pixels = match self.decode_into(z32, context, plans, stamp) {
                 Ok(()) => self.log_pixels(observed, stamp),
                 Err(NoLight) => f64::NEG_INFINITY,
             };
-            scratch.log_weights.add(log_pixels + log_prior - log_posterior);
+            scratch
+                .log_weights
+                .add(log_pixels + log_prior - log_posterior);
         }
         scratch.log_weights.value() - libm::log(f64::from(samples))
     }
@@ -245,15 +270,22 @@ struct LogSumExp {
 
 impl Default for LogSumExp {
     fn default() -> Self {
-        LogSumExp { largest: f64::NEG_INFINITY, sum: 0.0 }
+        LogSumExp {
+            largest: f64::NEG_INFINITY,
+            sum: 0.0,
+        }
     }
 }
 
 impl LogSumExp {
+    /// Adds a term; one that is minus infinity, or not a number, adds nothing.
     fn add(&mut self, x: f64) {
+        if x.is_nan() || x == f64::NEG_INFINITY {
+            return;
+        }
         if x <= self.largest {
             self.sum += libm::exp(x - self.largest);
-        } else if x > f64::NEG_INFINITY {
+        } else {
             self.sum = self.sum * libm::exp(self.largest - x) + 1.0;
             self.largest = x;
         }

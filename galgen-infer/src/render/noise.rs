@@ -1,6 +1,6 @@
 //! Photon and read-out noise of a rendered image.
 
-use super::error::{RenderError, positive, within};
+use super::error::{RenderError, within};
 use super::poisson::poisson;
 use galgen_core::rng::{Philox, Stream};
 
@@ -20,23 +20,28 @@ pub struct Noise {
     photons: Option<PhotonNoise>,
 }
 
+/// Largest noise or sky level of a pixel; a noisy pixel then stays within f32.
+pub const MAX_LEVEL: f64 = 1e30;
+
 impl Noise {
     /// `gaussian_sigma` in units of flux per pixel; 0 and `None` add nothing.
     ///
     /// # Errors
-    /// [`RenderError::OutOfRange`] unless `gaussian_sigma` and `sky_level` are finite and at least 0,
-    /// and `gain` is finite and above 0.
+    /// [`RenderError::OutOfRange`] unless `gaussian_sigma` and `sky_level` are from 0 to [`MAX_LEVEL`],
+    /// and `gain` is above 0 and at most that.
     pub fn new(gaussian_sigma: f64, photons: Option<PhotonNoise>) -> Result<Self, RenderError> {
-        let least = "a finite number of at least 0";
+        let least = "a number from 0 to 1e30";
+        let usable = |v: f64| (0.0..=MAX_LEVEL).contains(&v);
         within(
             "noise sigma per pixel",
             gaussian_sigma,
-            gaussian_sigma >= 0.0,
+            usable(gaussian_sigma),
             least,
         )?;
         if let Some(PhotonNoise { gain, sky_level }) = photons {
-            positive("gain in electrons per unit of flux", gain)?;
-            within("sky level per pixel", sky_level, sky_level >= 0.0, least)?;
+            let name = "gain in electrons per unit of flux";
+            within(name, gain, gain > 0.0 && usable(gain), "a number above 0, to 1e30")?;
+            within("sky level per pixel", sky_level, usable(sky_level), least)?;
         }
         Ok(Self {
             gaussian_sigma,

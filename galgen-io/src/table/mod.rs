@@ -167,6 +167,13 @@ impl Table {
             path: path.clone(),
             source,
         };
+        // A pipe can be read once only, and a device may never end.
+        if !std::fs::metadata(&path).map_err(io)?.is_file() {
+            return Err(TableError::NotTable {
+                path: path.clone(),
+                reason: "it is not a regular file: write the catalogue to a file first".into(),
+            });
+        }
         let mut start = Vec::new();
         File::open(&path)
             .and_then(|file| file.take(512).read_to_end(&mut start))

@@ -47,16 +47,31 @@ impl<'a> Learner<'a> {
         device: &Device,
     ) -> Result<Self> {
         let n = geometry.side;
-        let plane = |values: Vec<f32>| Tensor::from_vec(values, (1, 1, n, n), device)?.to_dtype(dtype);
+        let plane =
+            |values: Vec<f32>| Tensor::from_vec(values, (1, 1, n, n), device)?.to_dtype(dtype);
         let window = window(n);
-        let inside = window.iter().map(|&w| if w > 0.0 { 1.0 } else { 0.0 }).collect();
-        Ok(Learner { model, parameters, window: plane(window)?, inside: plane(inside)? })
+        let inside = window
+            .iter()
+            .map(|&w| if w > 0.0 { 1.0 } else { 0.0 })
+            .collect();
+        Ok(Learner {
+            model,
+            parameters,
+            window: plane(window)?,
+            inside: plane(inside)?,
+        })
     }
 
     /// Mean and ln variance `[b, latent]` of the posterior of z.
     pub fn encode(&self, batch: &Batch) -> Result<(Tensor, Tensor)> {
         let x = (&batch.stamps * self.model.intensity)?;
-        let code = forward(&self.model.encoder, "encoder", self.parameters, &x, batch.context.as_ref())?;
+        let code = forward(
+            &self.model.encoder,
+            "encoder",
+            self.parameters,
+            &x,
+            batch.context.as_ref(),
+        )?;
         let latent = self.model.latent;
         let mean = code.narrow(1, 0, latent)?.contiguous()?;
         let log_variance = code.narrow(1, latent, latent)?.contiguous()?;
@@ -67,7 +82,10 @@ impl<'a> Learner<'a> {
     pub fn decode(&self, z: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
         let light = forward(&self.model.decoder, "decoder", self.parameters, z, context)?;
         let light = light.broadcast_mul(&self.window)?;
-        let sum = light.flatten_from(1)?.sum_keepdim(1)?.reshape((light.dim(0)?, 1, 1, 1))?;
+        let sum = light
+            .flatten_from(1)?
+            .sum_keepdim(1)?
+            .reshape((light.dim(0)?, 1, 1, 1))?;
         light.broadcast_div(&sum)
     }
 
@@ -93,7 +111,10 @@ impl<'a> Learner<'a> {
         let reconstruction = self.log_likelihood(batch, &decoded)?.mean_all()?.neg()?;
         let divergence = ((mean.sqr()? + log_variance.exp()?)? - (&log_variance + 1.0)?)?;
         let divergence = (divergence.sum(1)?.mean_all()? * 0.5)?;
-        Ok(Elbo { reconstruction, divergence })
+        Ok(Elbo {
+            reconstruction,
+            divergence,
+        })
     }
 
     /// Mean over the batch of -ln p(z | context), in nats.

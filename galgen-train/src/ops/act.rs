@@ -4,9 +4,9 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::bias::channel_sum;
 use super::math::Math;
-use super::portable;
 use super::real::{Real, by_type, dispatch};
 use super::threads::for_chunks;
+use super::{has_kernels, portable};
 
 /// A pointwise function of a map.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,7 +44,7 @@ pub fn bias_activate(x: &Tensor, bias: &Tensor, act: Activation) -> Result<Tenso
             bias.shape()
         );
     }
-    if !x.device().is_cpu() {
+    if !has_kernels(x) {
         return portable::bias_activate(x, bias, act);
     }
     x.contiguous()?

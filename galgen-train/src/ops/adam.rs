@@ -3,8 +3,8 @@
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
 
 use super::math::Math;
-use super::portable;
 use super::real::{Real, by_type, dispatch};
+use super::{has_kernels, portable};
 
 /// Settings of one Adam step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +68,7 @@ pub fn adam_step(
         );
     }
     let grad = grad.detach().contiguous()?;
-    if !param.device().is_cpu() {
+    if !has_kernels(param) {
         return portable::adam_step(param, &grad, first, second, step, adam);
     }
     let (c1, c2) = adam.unbias(step);

@@ -6,10 +6,10 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::maps::{Padded, Phase, interleave, spread};
-use super::portable;
 use super::real::{Real, by_type};
 use super::shift::{Packed, Taps, outer, product};
 use super::threads::for_chunks;
+use super::{has_kernels, portable};
 
 /// Zeros added on each side of a map, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding) -> Result
         );
     }
     let (oh, ow) = ((ph - kh) / stride + 1, (pw - kw) / stride + 1);
-    if !x.device().is_cpu() {
+    if !has_kernels(x) {
         return portable::conv2d(x, w, stride, padding);
     }
     let g = Geometry {
@@ -113,7 +113,7 @@ pub fn conv_transpose2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding)
         );
     }
     let (h, wd) = (fh - top - bottom, fw - left - right);
-    if !x.device().is_cpu() {
+    if !has_kernels(x) {
         return portable::conv_transpose2d(x, w, stride, padding);
     }
     let g = Geometry {
@@ -158,7 +158,7 @@ pub fn conv2d_weight_grad(
             y.shape()
         );
     }
-    if !x.device().is_cpu() {
+    if !has_kernels(x) {
         return portable::conv2d_weight_grad(x, y, kernel, stride, padding);
     }
     let g = Geometry {

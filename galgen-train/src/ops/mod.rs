@@ -2,6 +2,7 @@
 //!
 //! candle's own convolutions, reductions and exponentials take several times longer than the processor needs; these
 //! replace them. All run on f32 and f64, use [`threads`] threads, and give the same bits on any number of threads.
+//! On other devices (CUDA) the same functions are made of candle's operations.
 
 mod act;
 mod adam;
@@ -23,6 +24,15 @@ pub use conv::{Padding, conv_transpose2d, conv2d, conv2d_weight_grad};
 pub use norm::group_norm;
 pub use threads::threads;
 pub use upsample::{upsample_nearest2x, upsample2x_conv3x3};
+
+/// Whether the kernels of this module take `x`; the operations of [`portable`] take the rest.
+fn has_kernels(x: &candle_core::Tensor) -> bool {
+    #[cfg(test)]
+    if tests::portable::ONLY_PORTABLE.get() {
+        return false;
+    }
+    x.device().is_cpu()
+}
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,9 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 
 use super::bias::channel_sum;
 use super::math::Math;
-use super::portable;
 use super::real::{Real, by_type, dispatch};
 use super::threads::for_chunks;
+use super::{has_kernels, portable};
 
 /// `weight[c] (x - mean) / sqrt(var + eps) + bias[c]` with mean and (biased) variance over `(c / groups, h, w)`.
 ///
@@ -26,7 +26,7 @@ pub fn group_norm(
             bias.shape()
         );
     }
-    if !x.device().is_cpu() {
+    if !has_kernels(x) {
         return portable::group_norm(x, groups, weight, bias, eps);
     }
     let len = c / groups * h * w;

@@ -1,4 +1,4 @@
-mod portable;
+pub(super) mod portable;
 
 use super::*;
 use candle_core::{DType, Device, Result, Tensor, Var};

@@ -2,8 +2,6 @@
 //! them. What every test of the C interface needs.
 #![allow(dead_code)] // Each test program uses a part.
 
-#[path = "../../src/model.rs"]
-mod model;
 
 use galgen_core::card::METADATA_KEY;
 use galgen_tests::tensors::{random_weights, write_safetensors};
