@@ -40,7 +40,12 @@ impl Noise {
         )?;
         if let Some(PhotonNoise { gain, sky_level }) = photons {
             let name = "gain in electrons per unit of flux";
-            within(name, gain, gain > 0.0 && usable(gain), "a number above 0, to 1e30")?;
+            within(
+                name,
+                gain,
+                gain > 0.0 && usable(gain),
+                "a number above 0, to 1e30",
+            )?;
             within("sky level per pixel", sky_level, usable(sky_level), least)?;
         }
         Ok(Self {

@@ -1,13 +1,13 @@
 //! Cards that contradict themselves, and cards that are consistent and absurd.
 
 use super::{changed, exercise, file, flow_vae, judge, load, refused};
-use crate::model::card;
-use crate::tensors::{Tensors, write_safetensors};
 use galgen_core::card::{Card, METADATA_KEY};
 use galgen_core::models::Family;
 use galgen_core::object::{Object, SizeDefinition};
 use galgen_core::spec::{ElementMap, Layer, Net, Shape, Transform};
 use galgen_infer::{LoadError, Session};
+use galgen_tests::model::card;
+use galgen_tests::tensors::{Tensors, write_safetensors};
 
 /// Numbers of the card are replaced by absurd ones, and the fingerprint is made right, as an attacker would.
 #[test]

@@ -1,10 +1,10 @@
 //! What is damaged or lying in a model file besides its card.
 
 use super::{exercise, load, refused};
-use crate::model::random_model;
-use crate::tensors::{read_safetensors, write_safetensors};
 use galgen_core::card::METADATA_KEY;
 use galgen_core::rng::{Philox, Stream};
+use galgen_tests::model::random_model;
+use galgen_tests::tensors::{read_safetensors, write_safetensors};
 
 #[test]
 fn truncated_and_lengthened_files_are_refused() {

@@ -2,23 +2,20 @@
 //! mean something. Never a panic, a pixel that is no number, an allocation that the file does not
 //! explain, or a long wait.
 
-use galgen_tests::tensors; // for src/model.rs
 mod cards;
 mod damage;
-#[path = "../../src/model.rs"]
-mod model;
 mod requests;
 
 use galgen_core::card::{Card, METADATA_KEY};
 use galgen_core::models::Family;
 use galgen_core::object::Object;
 use galgen_infer::{LoadError, Model, Session};
-use model::card;
+use galgen_tests::model::card;
+use galgen_tests::tensors::{Tensors, random_weights, write_safetensors};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tensors::{Tensors, random_weights, write_safetensors};
 
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };

@@ -1,10 +1,10 @@
 //! Absurd requests, grids, stamps and latents for a good model.
 
 use super::{BYTES, PATIENCE, judge, peak, timed};
-use crate::model::random_model;
 use galgen_core::object::{Object, SizeDefinition};
 use galgen_infer::render::{Affine, Grid, Psf, Renderer};
 use galgen_infer::{Model, Session};
+use galgen_tests::model::random_model;
 
 /// Every field of a request at its extremes, alone and in pairs.
 #[test]

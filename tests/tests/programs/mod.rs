@@ -2,10 +2,10 @@
 //! them. What every test of the C interface needs.
 #![allow(dead_code)] // Each test program uses a part.
 
-
 use galgen_core::card::METADATA_KEY;
+use galgen_tests::model;
+pub use galgen_tests::model::random_model;
 use galgen_tests::tensors::{random_weights, write_safetensors};
-pub use model::random_model;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::OsStr;
 use std::fs;
