@@ -177,7 +177,7 @@ fn rendered(inputs: &Inputs) -> Stage<'_> {
     })
 }
 
-fn log_likelihood(inputs: &Inputs, stamp: &[f32]) -> Stage<'_> {
+fn log_likelihood(inputs: &Inputs, stamp: &[f32]) -> Stage<'static> {
     let mut session = inputs.session();
     let conditions = inputs.conditions();
     let stamp = stamp.to_vec();

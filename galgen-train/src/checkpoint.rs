@@ -3,6 +3,8 @@
 
 use crate::optim::Adam;
 use crate::params::Parameters;
+use crate::recipe::Recipe;
+use crate::samples::Samples;
 use crate::tensors;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -60,7 +62,7 @@ pub struct State {
 
 #[derive(Serialize, Deserialize)]
 struct Header {
-    recipe: String,
+    owner: String,
     phase: Phase,
     step: u64,
     adam_step: u64,
@@ -68,9 +70,15 @@ struct Header {
     history: Vec<Record>,
 }
 
-/// Writes `state` to `path` in place of what was there, never a part of it. `recipe` is the text
-/// that the state belongs to.
-pub fn save(path: &Path, recipe: &str, state: &State) -> Result<(), String> {
+/// What a checkpoint belongs to: a recipe and the data that it is trained on.
+pub fn identity(recipe: &Recipe, samples: &Samples) -> Result<String, String> {
+    let text = toml::to_string(recipe).map_err(|e| e.to_string())?;
+    Ok(format!("{text}# data {:016x}\n", samples.digest()))
+}
+
+/// Writes `state` to `path` in place of what was there, never a part of it. `owner` is the
+/// [`identity`] that the state belongs to.
+pub fn save(path: &Path, owner: &str, state: &State) -> Result<(), String> {
     let (adam_step, moments) = state.adam.state();
     let mut all = BTreeMap::new();
     for (prefix, parameters) in [
@@ -88,7 +96,7 @@ pub fn save(path: &Path, recipe: &str, state: &State) -> Result<(), String> {
             .map(|(name, tensor)| (format!("adam/{name}"), tensor)),
     );
     let header = Header {
-        recipe: recipe.to_string(),
+        owner: owner.to_string(),
         phase: state.phase,
         step: state.step,
         adam_step,
@@ -101,8 +109,8 @@ pub fn save(path: &Path, recipe: &str, state: &State) -> Result<(), String> {
     galgen_io::atomic::write_atomic(path, &bytes).map_err(|e| e.to_string())
 }
 
-/// Reads the state that belongs to `recipe`.
-pub fn load(path: &Path, recipe: &str, device: &Device) -> Result<State, String> {
+/// Reads the state that belongs to `owner`, an [`identity`].
+pub fn load(path: &Path, owner: &str, device: &Device) -> Result<State, String> {
     let name = path.display();
     let bytes = std::fs::read(path).map_err(|e| format!("checkpoint {name}: {e}"))?;
     let broken = |e: &dyn std::fmt::Display| format!("checkpoint {name} cannot be used: {e}");
@@ -111,7 +119,7 @@ pub fn load(path: &Path, recipe: &str, device: &Device) -> Result<State, String>
         .get(METADATA_KEY)
         .ok_or_else(|| broken(&"it is another kind of file"))?;
     let header: Header = serde_json::from_str(header).map_err(|e| broken(&e))?;
-    if header.recipe != recipe {
+    if header.owner != owner {
         return Err(format!(
             "checkpoint {name} belongs to another recipe or other data: choose another --out, or restore them"
         ));

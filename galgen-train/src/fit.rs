@@ -34,7 +34,7 @@ pub struct Trainer<'a> {
     pub state: State,
     recipe: &'a Recipe,
     /// What a checkpoint belongs to: the recipe and the data.
-    recipe_text: String,
+    identity: String,
     samples: &'a Samples,
     pub(crate) directory: PathBuf,
     device: Device,
@@ -89,15 +89,12 @@ impl<'a> Trainer<'a> {
         let mut model = recipe.model.build(&geometry, samples.conditions.len())?;
         model.noise.typical_sky = samples.typical_sky() * model.intensity;
         let specs = model.tensors(&geometry, &samples.conditions)?;
-        let recipe_text = toml::to_string(recipe).map_err(|e| FitError::File(e.to_string()))?;
-        let recipe_text = format!("{recipe_text}# data {:016x}\n", samples.digest());
+        let identity = checkpoint::identity(recipe, samples).map_err(FitError::File)?;
         std::fs::create_dir_all(directory)
             .map_err(|e| FitError::File(format!("{}: {e}", directory.display())))?;
         let path = directory.join(CHECKPOINT);
         let state = match (path.exists(), resume) {
-            (true, true) => {
-                checkpoint::load(&path, &recipe_text, device).map_err(FitError::File)?
-            }
+            (true, true) => checkpoint::load(&path, &identity, device).map_err(FitError::File)?,
             (true, false) => {
                 let problem = format!(
                     "{} exists: continue it with --resume, or choose another --out",
@@ -136,7 +133,7 @@ impl<'a> Trainer<'a> {
             geometry,
             state,
             recipe,
-            recipe_text,
+            identity,
             samples,
             directory: directory.into(),
             device: device.clone(),
@@ -165,7 +162,7 @@ impl<'a> Trainer<'a> {
         }
         checkpoint::save(
             &self.directory.join(CHECKPOINT),
-            &self.recipe_text,
+            &self.identity,
             &self.state,
         )
         .map_err(FitError::File)?;
@@ -409,7 +406,7 @@ impl<'a> Trainer<'a> {
         }
         checkpoint::save(
             &self.directory.join(CHECKPOINT),
-            &self.recipe_text,
+            &self.identity,
             &self.state,
         )
         .map_err(FitError::File)?;

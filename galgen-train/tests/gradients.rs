@@ -274,7 +274,8 @@ fn losses_of_the_flow_vae() {
             elbo.reconstruction + (elbo.divergence * 0.7)?
         };
         let flow = || learner.flow_loss(&z, batch.context.as_ref());
-        let losses: [(&str, &[&str], &dyn Fn() -> Result<Tensor>); 2] = [
+        type Loss<'a> = (&'a str, &'a [&'a str], &'a dyn Fn() -> Result<Tensor>);
+        let losses: [Loss; 2] = [
             ("elbo", &["encoder.", "decoder."], &elbo),
             ("flow loss", &["flow."], &flow),
         ];

@@ -296,8 +296,8 @@ fn the_program_gives_the_same_bits_on_any_number_of_threads_and_refuses_what_it_
 }
 
 /// The checkpoint that a failed training has left, which must hold finite weights only.
-fn last_checkpoint(recipe: &Recipe, directory: &Path) -> State {
-    let text = toml::to_string(recipe).expect("TOML");
+fn last_checkpoint(recipe: &Recipe, samples: &Samples, directory: &Path) -> State {
+    let text = checkpoint::identity(recipe, samples).expect("TOML");
     let state = checkpoint::load(&directory.join(CHECKPOINT), &text, &Device::Cpu);
     let state = state.expect("a readable checkpoint");
     for parameters in [&state.parameters, &state.average, &state.best] {
@@ -357,7 +357,10 @@ fn a_stamp_that_is_not_a_number_stops_the_training_and_is_named() {
         text.contains("step 4") && text.contains(&clean.ids[position].to_string()),
         "{text}"
     );
-    assert_eq!(last_checkpoint(&recipe, &folder.join("out")).step, 4);
+    assert_eq!(
+        last_checkpoint(&recipe, &samples, &folder.join("out")).step,
+        4
+    );
 }
 
 #[test]
@@ -381,7 +384,7 @@ fn an_absurd_learning_rate_stops_the_training_and_leaves_a_good_checkpoint() {
                     "{phase:?} {step}"
                 );
                 if out.join(CHECKPOINT).exists() {
-                    let state = last_checkpoint(&recipe, &out);
+                    let state = last_checkpoint(&recipe, &samples, &out);
                     assert!(state.history.iter().all(|r| r.validation.is_finite()));
                 }
             }
