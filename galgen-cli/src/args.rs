@@ -142,7 +142,7 @@ pub struct GenerateArgs {
         help_heading = "Rendering"
     )]
     pub size: Option<usize>,
-    /// gaussian:FWHM or moffat:FWHM,BETA (arcsec), or FILE.fits[,ARCSEC_PER_PIXEL]
+    /// gaussian:FWHM or moffat:FWHM,BETA (arcsec), or FILE.fits, or FILE.fits,ARCSEC_PER_PIXEL
     #[arg(
         long,
         value_name = "PSF",

@@ -21,13 +21,13 @@ pub struct Noise {
 }
 
 /// Largest noise or sky level of a pixel; a noisy pixel then stays within f32.
-pub const MAX_LEVEL: f64 = 1e30;
+const MAX_LEVEL: f64 = 1e30;
 
 impl Noise {
     /// `gaussian_sigma` in units of flux per pixel; 0 and `None` add nothing.
     ///
     /// # Errors
-    /// [`RenderError::OutOfRange`] unless `gaussian_sigma` and `sky_level` are from 0 to [`MAX_LEVEL`],
+    /// [`RenderError::OutOfRange`] unless `gaussian_sigma` and `sky_level` are from 0 to 1e30,
     /// and `gain` is above 0 and at most that.
     pub fn new(gaussian_sigma: f64, photons: Option<PhotonNoise>) -> Result<Self, RenderError> {
         let least = "a number from 0 to 1e30";
