@@ -83,7 +83,7 @@ impl Net {
     }
 
     fn ours(&self, x: &Tensor) -> Result<Tensor> {
-        let conv = |x: &Tensor, l: &(Var, Var), s| ops::conv2d(x, &l.0, s, Padding::same(1));
+        let conv = |x: &Tensor, l: &(Var, Var), s| ops::conv2d(x, &l.0, s, Padding::all(1));
         let b = x.dim(0)?;
         let mut h = ops::bias_silu(&conv(x, &self.first, 1)?, &self.first.1)?;
         for l in &self.down {

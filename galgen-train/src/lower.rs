@@ -52,7 +52,7 @@ fn sequence(
                 if let Some(mask) = mask {
                     weight = weight.broadcast_mul(&causal_mask(*mask, *kernel, &weight)?)?;
                 }
-                (i, ops::conv2d(&x, &weight, *stride, ops_padding(*padding))?)
+                (i, ops::conv2d(&x, &weight, *stride, *padding)?)
             }
             other => {
                 x = layer(other, &format!("{prefix}{i}"), p, &x, context)?;
@@ -341,13 +341,4 @@ fn knots(raw: &Tensor, bound: f64) -> Result<(Tensor, Tensor)> {
     )?;
     let edges = ((sizes.cumsum(2)? - &sizes)? - bound)?;
     Ok((sizes, edges))
-}
-
-fn ops_padding(p: Padding) -> ops::Padding {
-    ops::Padding {
-        top: p.top,
-        bottom: p.bottom,
-        left: p.left,
-        right: p.right,
-    }
 }

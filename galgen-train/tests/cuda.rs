@@ -178,11 +178,11 @@ fn convolutions(report: &mut Report) {
         right: 1,
     };
     for (k, stride, padding) in [
-        (3, 1, Padding::same(1)),
+        (3, 1, Padding::all(1)),
         (3, 2, down),
-        (4, 2, Padding::same(1)),
+        (4, 2, Padding::all(1)),
         (3, 2, odd),
-        (1, 1, Padding::same(0)),
+        (1, 1, Padding::all(0)),
     ] {
         let name = format!("conv2d {k} stride {stride}");
         report.operation(&name, &[&[3, 4, 9, 8], &[5, 4, k, k]], |a| {
@@ -204,7 +204,7 @@ fn convolutions(report: &mut Report) {
     for (k, stride, padding) in [(4, 2, 1), (5, 2, 2), (3, 1, 1), (2, 3, 0)] {
         let name = format!("conv_transpose2d {k} stride {stride}");
         report.operation(&name, &[&[2, 3, 4, 5], &[3, 2, k, k]], |a| {
-            ops::conv_transpose2d(&a[0], &a[1], stride, Padding::same(padding))
+            ops::conv_transpose2d(&a[0], &a[1], stride, Padding::all(padding))
         });
     }
     report.operation("upsample_nearest2x", &[&[2, 3, 3, 4]], |a| {

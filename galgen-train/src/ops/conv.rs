@@ -4,37 +4,13 @@
 //! `conv_t(g, w)`, and its transpose in `w` `wgrad(x, g)`.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use galgen_core::spec::Padding;
 
 use super::maps::{Padded, Phase, interleave, spread};
 use super::real::{Real, by_type};
 use super::shift::{Packed, Taps, outer, product};
 use super::threads::for_chunks;
 use super::{has_kernels, portable};
-
-/// Zeros added on each side of a map, in pixels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Padding {
-    /// Rows above.
-    pub top: usize,
-    /// Rows below.
-    pub bottom: usize,
-    /// Columns on the left.
-    pub left: usize,
-    /// Columns on the right.
-    pub right: usize,
-}
-
-impl Padding {
-    /// The same number of zeros on every side.
-    pub fn same(n: usize) -> Self {
-        Self {
-            top: n,
-            bottom: n,
-            left: n,
-            right: n,
-        }
-    }
-}
 
 /// Shapes of one convolution `[b, c, h, w] * [o, c, kh, kw] -> [b, o, oh, ow]`.
 #[derive(Clone, Copy, Debug)]

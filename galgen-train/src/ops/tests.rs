@@ -135,7 +135,7 @@ fn cases() -> Vec<Case> {
         left: 0,
         right: 1,
     };
-    let same = Padding::same(1);
+    let same = Padding::all(1);
     vec![
         ("3x3", [3, 4, 6, 5], [9, 4, 3, 3], 1, same),
         (
@@ -159,7 +159,7 @@ fn cases() -> Vec<Case> {
             [2, 2, 7, 8],
             [1, 2, 3, 3],
             2,
-            Padding::default(),
+            Padding::all(0),
         ),
         (
             "stride 2, padded below and right",
@@ -170,15 +170,15 @@ fn cases() -> Vec<Case> {
         ),
         ("asymmetric", [2, 3, 5, 6], [2, 3, 3, 2], 1, odd),
         ("asymmetric, stride 3", [2, 3, 9, 6], [2, 3, 4, 3], 3, odd),
-        ("1x1", [2, 5, 4, 4], [3, 5, 1, 1], 1, Padding::default()),
+        ("1x1", [2, 5, 4, 4], [3, 5, 1, 1], 1, Padding::all(0)),
         (
             "1x1, stride 2",
             [2, 5, 5, 4],
             [3, 5, 1, 1],
             2,
-            Padding::default(),
+            Padding::all(0),
         ),
-        ("5x5", [1, 1, 8, 8], [2, 1, 5, 5], 1, Padding::same(2)),
+        ("5x5", [1, 1, 8, 8], [2, 1, 5, 5], 1, Padding::all(2)),
         (
             "causal",
             [2, 2, 4, 4],
@@ -243,7 +243,7 @@ fn conv_transpose_gradients() {
     for (k, s, p) in [(4, 2, 1), (5, 2, 2), (3, 1, 1), (2, 3, 0)] {
         let name = format!("transposed, kernel {k}, stride {s}");
         check(&name, &[&[2, 3, 4, 5], &[3, 2, k, k]], |a| {
-            conv_transpose2d(&a[0], &a[1], s, Padding::same(p))
+            conv_transpose2d(&a[0], &a[1], s, Padding::all(p))
         });
     }
 }
@@ -252,7 +252,7 @@ fn conv_transpose_gradients() {
 fn conv_transpose_equals_candle() {
     for (k, s, p) in [(4, 2, 1), (5, 2, 2), (3, 1, 1)] {
         let (x, w) = (var(&[2, 3, 4, 16], 1), var(&[3, 2, k, k], 2));
-        let ours = conv_transpose2d(&x, &w, s, Padding::same(p)).unwrap();
+        let ours = conv_transpose2d(&x, &w, s, Padding::all(p)).unwrap();
         close(
             &ours,
             &x.conv_transpose2d(&w, p, 0, s, 1).unwrap(),
@@ -266,7 +266,7 @@ fn conv_transpose_equals_candle() {
 fn upsampling_convolution_is_upsampling_then_convolution() {
     for (b, h, w) in [(2, 4, 4), (3, 3, 5), (1, 8, 16)] {
         let (x, k) = (var(&[b, 3, h, w], 1), var(&[2, 3, 3, 3], 2));
-        let two = conv2d(&upsample_nearest2x(&x).unwrap(), &k, 1, Padding::same(1)).unwrap();
+        let two = conv2d(&upsample_nearest2x(&x).unwrap(), &k, 1, Padding::all(1)).unwrap();
         close(&upsample2x_conv3x3(&x, &k).unwrap(), &two, 1e-14, "fused");
     }
     check("upsampling", &[&[2, 3, 3, 4]], |a| {

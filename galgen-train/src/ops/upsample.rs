@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-use super::conv::{Padding, conv_transpose2d};
+use super::Padding;
+use super::conv::conv_transpose2d;
 
 /// Every pixel becomes a 2 x 2 block: `[b, c, h, w]` to `[b, c, 2 h, 2 w]`.
 ///
@@ -17,12 +18,12 @@ pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
         .reshape((b, c, 2 * h, 2 * w))
 }
 
-/// `conv2d(upsample_nearest2x(x), w, 1, Padding::same(1))` for `w` `[o, c, 3, 3]`, in 4/9 of the multiplications.
+/// `conv2d(upsample_nearest2x(x), w, 1, Padding::all(1))` for `w` `[o, c, 3, 3]`, in 4/9 of the multiplications.
 ///
 /// On the fine grid a 3 x 3 kernel sees only 2 x 2 different pixels. The four sums of weights make a 4 x 4 kernel of a
 /// transposed convolution with stride 2; the sums are a fixed linear map of `w`, so gradients of every order follow.
 pub fn upsample2x_conv3x3(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    conv_transpose2d(x, &transposed_kernel(w)?, 2, Padding::same(1))
+    conv_transpose2d(x, &transposed_kernel(w)?, 2, Padding::all(1))
 }
 
 /// The `[c, o, 4, 4]` kernel of a transposed convolution that upsamples by two and convolves with `w` `[o, c, 3, 3]`.

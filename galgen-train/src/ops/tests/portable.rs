@@ -90,10 +90,10 @@ fn transposed_convolutions() {
         right: 3,
     };
     for (k, s, p) in [
-        (4, 2, Padding::same(1)),
-        (5, 2, Padding::same(2)),
-        (3, 1, Padding::same(1)),
-        (2, 3, Padding::same(0)),
+        (4, 2, Padding::all(1)),
+        (5, 2, Padding::all(2)),
+        (3, 1, Padding::all(1)),
+        (2, 3, Padding::all(0)),
         (5, 2, uneven),
     ] {
         same(
@@ -122,12 +122,12 @@ fn upsampling_of_a_map_with_another_use() {
             let kernel = upsample::transposed_kernel(&a[1])?;
             both(
                 &a[0],
-                portable::conv_transpose2d(&a[0], &kernel, 2, Padding::same(1))?,
+                portable::conv_transpose2d(&a[0], &kernel, 2, Padding::all(1))?,
             )
         },
         |a| {
             let large = ops::upsample_nearest2x(&a[0])?;
-            both(&a[0], ops::conv2d(&large, &a[1], 1, Padding::same(1))?)
+            both(&a[0], ops::conv2d(&large, &a[1], 1, Padding::all(1))?)
         },
     );
 }
