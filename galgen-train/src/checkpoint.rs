@@ -3,8 +3,6 @@
 
 use crate::optim::Adam;
 use crate::params::Parameters;
-use crate::recipe::Recipe;
-use crate::samples::Samples;
 use crate::tensors;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -70,10 +68,10 @@ struct Header {
     history: Vec<Record>,
 }
 
-/// What a checkpoint belongs to: a recipe and the data that it is trained on.
-pub fn identity(recipe: &Recipe, samples: &Samples) -> Result<String, String> {
+/// What a checkpoint belongs to: a recipe and the data that it is trained on, of which `data` is a digest.
+pub fn identity(recipe: &impl Serialize, data: u64) -> Result<String, String> {
     let text = toml::to_string(recipe).map_err(|e| e.to_string())?;
-    Ok(format!("{text}# data {:016x}\n", samples.digest()))
+    Ok(format!("{text}# data {data:016x}\n"))
 }
 
 /// Writes `state` to `path` in place of what was there, never a part of it. `owner` is the

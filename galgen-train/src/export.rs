@@ -2,7 +2,8 @@
 
 use crate::checkpoint::Phase;
 use crate::evaluation;
-use crate::fit::{FitError, Trainer};
+use crate::fit::FitError;
+use crate::fit::flow_vae::Trainer;
 use crate::models::flow_vae::{Batch, Learner};
 use crate::params::Parameters;
 use crate::samples::Samples;
@@ -33,20 +34,20 @@ pub fn export(
     provenance: serde_json::Value,
     path: &Path,
 ) -> Result<Arc<Model>, FitError> {
-    if trainer.state.phase != Phase::Done {
+    if trainer.training.state.phase != Phase::Done {
         let problem = "the training is not finished: continue it with `galgen-train fit --resume`";
         return Err(FitError::File(problem.into()));
     }
-    let stored = stored_tensors(&trainer.state.best)?;
+    let stored = stored_tensors(&trainer.training.state.best)?;
     let mut card = Card {
         format_version: FORMAT_VERSION,
-        name: trainer.recipe().name.clone(),
-        description: trainer.recipe().description.clone(),
+        name: trainer.setup.recipe.name.clone(),
+        description: trainer.setup.recipe.description.clone(),
         fingerprint: String::new(),
-        geometry: trainer.geometry.clone(),
-        psf: trainer.recipe().psf.clone(),
+        geometry: trainer.setup.geometry.clone(),
+        psf: trainer.setup.recipe.psf.clone(),
         conditions: samples.conditions.clone(),
-        model: Family::FlowVae(trainer.model.clone()),
+        model: Family::FlowVae(trainer.setup.model.clone()),
         training: provenance,
         evaluation: serde_json::Value::Null,
     };
@@ -68,8 +69,8 @@ pub fn export(
             parity.encoder, parity.decoder, parity.flow
         )));
     }
-    card.evaluation =
-        evaluation::evaluate(&model, samples, &trainer.directory).map_err(FitError::File)?;
+    card.evaluation = evaluation::evaluate(&model, samples, &trainer.training.directory)
+        .map_err(FitError::File)?;
     card.evaluation["parity"] = json!({
         "stamps": CHECKED,
         "encoder": parity.encoder,
@@ -120,8 +121,8 @@ fn compare(
     let widened = widened.collect::<candle_core::Result<Vec<_>>>()?;
     let parameters = Parameters::from_tensors(widened)?;
     let learner = Learner::new(
-        &trainer.model,
-        &trainer.geometry,
+        &trainer.setup.model,
+        &trainer.setup.geometry,
         &parameters,
         DType::F32,
         &cpu,

@@ -2,7 +2,7 @@
 
 use crate::data::set::TrainingSet;
 use crate::export::export;
-use crate::fit::Trainer;
+use crate::fit::flow_vae::Trainer;
 use crate::recipe::Recipe;
 use crate::samples::Samples;
 use candle_core::Device;
@@ -75,7 +75,7 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
     )
     .map_err(|e| e.to_string())?;
     if !args.quiet {
-        eprintln!("{} weights", trainer.state.parameters.count());
+        eprintln!("{} weights", trainer.training.state.parameters.count());
     }
     let start = Instant::now();
     if !trainer.run(args.max_steps).map_err(|e| e.to_string())? {
@@ -119,12 +119,12 @@ fn provenance(
         "data": data,
         "training_stamps": samples.training.len(),
         "validation_stamps": samples.validation.len(),
-        "weights": trainer.state.parameters.count(),
+        "weights": trainer.training.state.parameters.count(),
         "storage": "weights of encoder and decoder f16, the rest f32",
-        "device": if trainer.on_cpu() { "cpu" } else { "cuda" },
+        "device": if trainer.training.on_cpu() { "cpu" } else { "cuda" },
         "threads": crate::ops::threads(),
         "seconds_of_last_run": seconds,
-        "history": trainer.state.history,
+        "history": trainer.training.state.history,
     })
 }
 

@@ -46,6 +46,16 @@ impl Parameters {
         })
     }
 
+    /// The same values in memory of their own.
+    pub fn copy(&self) -> Result<Self> {
+        let copy = |(name, var): (&String, &Var)| {
+            Ok((name.clone(), Var::from_tensor(&var.as_tensor().copy()?)?))
+        };
+        Ok(Parameters {
+            vars: self.vars.iter().map(copy).collect::<Result<_>>()?,
+        })
+    }
+
     /// The tensor called `name`.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
         match self.vars.get(name) {

@@ -7,7 +7,8 @@ use candle_core::Device;
 use common::{Folder, SIDE, tiny_set};
 use galgen_train::checkpoint::{self, Phase, State};
 use galgen_train::data::set::TrainingSet;
-use galgen_train::fit::{CHECKPOINT, FitError, Trainer};
+use galgen_train::fit::flow_vae::Trainer;
+use galgen_train::fit::{CHECKPOINT, FitError};
 use galgen_train::fit_command::MODEL;
 use galgen_train::params::Parameters;
 use galgen_train::recipe::Recipe;
@@ -77,8 +78,8 @@ fn train(recipe: &Recipe, samples: &Samples, directory: &Path, stops: &[u64]) ->
     }
     let mut last = trainer(recipe, samples, directory, !stops.is_empty()).expect("a trainer");
     assert!(last.run(None).expect("a training"));
-    assert_eq!(last.state.phase, Phase::Done);
-    last.state
+    assert_eq!(last.training.state.phase, Phase::Done);
+    last.training.state
 }
 
 /// Every bit of a set of parameters.
@@ -297,7 +298,7 @@ fn the_program_gives_the_same_bits_on_any_number_of_threads_and_refuses_what_it_
 
 /// The checkpoint that a failed training has left, which must hold finite weights only.
 fn last_checkpoint(recipe: &Recipe, samples: &Samples, directory: &Path) -> State {
-    let text = checkpoint::identity(recipe, samples).expect("TOML");
+    let text = checkpoint::identity(recipe, samples.digest()).expect("TOML");
     let state = checkpoint::load(&directory.join(CHECKPOINT), &text, &Device::Cpu);
     let state = state.expect("a readable checkpoint");
     for parameters in [&state.parameters, &state.average, &state.best] {
