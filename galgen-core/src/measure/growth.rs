@@ -2,6 +2,7 @@
 //! concentration.
 
 use super::{Ellipse, Quadratic, check, sq, sum, total};
+use alloc::vec::Vec;
 
 /// Pixels nearer to the centre than this, along both axes, are cut into [`SPLIT`]² parts.
 const SPLIT_WITHIN: f64 = 3.0;
@@ -30,6 +31,13 @@ impl Frame {
             inv_q: 1.0 / ellipse.axis_ratio,
             form: ellipse.quadratic(),
         }
+    }
+
+    /// A radius inside which every pixel's ramp ends.
+    fn reach(&self, side: usize) -> f64 {
+        let far = |c: f64| libm::fmax(libm::fabs(c), libm::fabs(side as f64 - 1.0 - c)) + 1.0;
+        // Stretched along the minor axis.
+        libm::sqrt(sq(far(self.x)) + sq(far(self.y))) * self.inv_q
     }
 
     /// The elliptical (semi-major) radius at an offset from the centre, and the length of that radius'
@@ -142,18 +150,23 @@ pub fn radii_holding<const N: usize>(
         && ellipse.axis_ratio > 0.0
         && ellipse.axis_ratio <= 1.0
         && fractions.iter().all(|f| *f > 0.0 && *f < 1.0);
-    if !valid {
-        return None;
-    }
+    valid.then(|| radii_reaching(image, side, ellipse, fractions.map(|f| f * flux)))
+}
+
+/// Semi-major axes of the smallest ellipses of which the flux reaches the targets; a target that
+/// is never reached gives a radius beyond the image.
+pub(super) fn radii_reaching<const N: usize>(
+    image: &[f32],
+    side: usize,
+    ellipse: &Ellipse,
+    targets: [f64; N],
+) -> [f64; N] {
     let frame = Frame::of(ellipse);
-    // Every pixel's ramp ends inside this circle, stretched along the minor axis.
-    let far = |c: f64| libm::fmax(libm::fabs(c), libm::fabs(side as f64 - 1.0 - c)) + 1.0;
-    let reach = libm::sqrt(sq(far(ellipse.x)) + sq(far(ellipse.y))) * frame.inv_q;
+    let reach = frame.reach(side);
     let coarse = Shells::of(image, side, &frame);
     let margin = MARGIN * frame.inv_q;
     let mut radii = [0.0; N];
-    for (radius, fraction) in radii.iter_mut().zip(fractions) {
-        let target = fraction * flux;
+    for (radius, target) in radii.iter_mut().zip(targets) {
         let (inner, outer) = coarse.reaching(target);
         let start = libm::fmax(inner - margin, 0.0);
         let end = libm::fmin(outer, reach) + margin;
@@ -172,7 +185,22 @@ pub fn radii_holding<const N: usize>(
         };
         *radius = a.0 + share * (b.0 - a.0);
     }
-    Some(radii)
+    radii
+}
+
+/// The growth curve: flux within the radii 0, `step`, 2 `step`, ... until all of the image is inside.
+pub(super) fn curve(image: &[f32], side: usize, ellipse: &Ellipse, step: f64) -> Vec<f64> {
+    let frame = Frame::of(ellipse);
+    let reach = frame.reach(side);
+    let mut flux = Vec::new();
+    let mut start = 0.0;
+    while start < reach {
+        let end = start + STEPS as f64 * step;
+        let part = Growth::over(image, side, &frame, start, end).flux;
+        flux.extend_from_slice(&part[..STEPS]);
+        start = end;
+    }
+    flux
 }
 
 /// Shells of squared radius in an octave.

@@ -1,21 +1,34 @@
 //! Shape measurements on a square image: radii holding a fraction of the flux and concentration
-//! ([`radius_holding`]), second moments ([`moments()`]) and rotational asymmetry ([`asymmetry()`]).
+//! ([`radius_holding`]), second moments ([`moments()`]), rotational asymmetry ([`asymmetry()`]), the radial
+//! profile ([`Pixels::radial_profile`]) and, at once, the statistics of galaxy morphology ([`morphology()`]).
 //!
 //! Training, the engine and the tests of the generated galaxies all measure with these functions, so
 //! that "half-light radius", "axis ratio" and "concentration" mean one thing. An image is row-major
 //! `[side, side]` `f32`, pixel centres at integer coordinates; sums run in `f64` in a fixed order, and
 //! only `+ - * /` and pure-Rust `libm` functions are used, so results have the same bits on
-//! every platform. Nothing allocates. Light is taken as uniform within a pixel.
+//! every platform. Radii and moments allocate nothing, [`Pixels`] a few copies of the image. Light is taken
+//! as uniform within a pixel.
 
+mod adaptive;
 mod asymmetry;
 mod growth;
 mod moments;
+mod morphology;
+mod petrosian;
+mod pixels;
+mod profile;
+mod segment;
+mod smoothness;
 
-pub use asymmetry::asymmetry;
+pub use adaptive::{AdaptiveMoments, adaptive_moments};
+pub use asymmetry::{Asymmetry, asymmetry};
 pub use growth::{
     concentration, concentration_in, flux_within, half_light_radius, radii_holding, radius_holding,
 };
 pub use moments::{Moments, moments, shape};
+pub use morphology::{Morphology, morphology};
+pub use petrosian::PETROSIAN_RATIO;
+pub use pixels::{Noise, Pixels};
 
 use core::f64::consts::PI;
 

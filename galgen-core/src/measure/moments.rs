@@ -254,18 +254,18 @@ impl Light {
 
 /// Weighted sums of the light about a centre.
 #[derive(Default)]
-struct Sums {
-    flux: f64,
-    x: f64,
-    y: f64,
-    xx: f64,
-    xy: f64,
-    yy: f64,
+pub(super) struct Sums {
+    pub flux: f64,
+    pub x: f64,
+    pub y: f64,
+    pub xx: f64,
+    pub xy: f64,
+    pub yy: f64,
 }
 
 impl Sums {
     /// Sums under the weight exp(-form / 2).
-    fn of(image: &[f32], side: usize, centre: (f64, f64), form: &Quadratic) -> Self {
+    pub fn of(image: &[f32], side: usize, centre: (f64, f64), form: &Quadratic) -> Self {
         let ratio = libm::exp(-form.xx);
         let mut sums = Self::default();
         for (row, line) in image.chunks_exact(side).enumerate() {
