@@ -1,14 +1,17 @@
 //! `galgen-train prepare`: pictures of galaxies become a training set.
 
-use crate::data::galaxy::{Galaxy, Limits, Picture, prepare};
+mod sheets;
+
+use crate::data::galaxy::{Galaxy, Limits, Optics, blank_sky, correlation_side, prepare, psf_side};
+use crate::data::noise::{Measured, SkyNoise};
+use crate::data::psf::{Psf, SEEING_BETA};
 use crate::data::reason::Reason;
 use crate::data::set::{COLUMNS, Description, FORMAT_VERSION, SetError, TrainingSet};
 use crate::data::source::{self, Entry, Reader, TableColumns};
 use crate::data::stretch::Stretch;
-use galgen_io::sheet::{SheetOptions, Tile, sheet};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Options of `galgen-train prepare`.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,10 +56,19 @@ pub struct PrepareArgs {
     /// Arcseconds per picture pixel, if all pictures share it.
     #[arg(long)]
     pub pixel_scale: Option<f64>,
-    /// Full width at half maximum of the seeing in picture pixels; 0 if unknown (no star test).
+    /// Full width at half maximum of stars in picture pixels; 0 if unknown (no PSF, no star test).
     #[arg(long, default_value_t = 0.0)]
     pub psf_fwhm: f64,
-    /// Smallest semi-major half-light radius in picture pixels.
+    /// Profile of the PSF of that width: gaussian, or moffat with exponent 3.
+    #[arg(long, default_value = "moffat", value_parser = ["gaussian", "moffat"])]
+    pub psf_profile: String,
+    /// How the PSF is known, kept in the set.
+    #[arg(long, default_value = "")]
+    pub psf_note: String,
+    /// Correlation of the sky noise: measured on blank sky of the pictures, or white (independent pixels).
+    #[arg(long, default_value = "measured", value_parser = ["measured", "white"])]
+    pub noise: String,
+    /// Smallest semi-major half-light radius in picture pixels, as observed.
     #[arg(long, default_value_t = 6.0)]
     pub min_hlr: f64,
     /// Lowest signal to noise in the half-light ellipse.
@@ -77,7 +89,7 @@ pub struct PrepareArgs {
     /// Side of the stamps in pixels.
     #[arg(long, default_value_t = 64)]
     pub side: usize,
-    /// Semi-major half-light radius of every stamp in pixels.
+    /// Semi-major half-light radius of every stamp in pixels, before the PSF (estimated).
     #[arg(long, default_value_t = 8.0)]
     pub hlr_px: f64,
     /// Folder for contact sheets of the accepted and of each kind of rejected pictures.
@@ -116,9 +128,10 @@ pub fn run(args: &PrepareArgs) -> Result<(), PrepareError> {
     let mut rejected: BTreeMap<Reason, Vec<Entry>> = BTreeMap::new();
     let mut unreadable = Vec::new();
     let mut reader = Reader::new(channel, args.stretch);
+    let (optics, known) = optics(args, &mut reader, &entries);
     for entry in entries {
         let result = match reader.read(&entry) {
-            Ok(picture) => prepare(&picture, &limits),
+            Ok(picture) => prepare(&picture, &optics, &limits),
             Err(problem) => {
                 unreadable.push(format!("{}: {problem}", entry.path.display()));
                 Err(Reason::Unreadable)
@@ -136,7 +149,7 @@ pub fn run(args: &PrepareArgs) -> Result<(), PrepareError> {
     }
     report(accepted.len(), &rejected);
     if let Some(folder) = &args.sheets {
-        sheets(folder, &mut reader, &accepted, &rejected).map_err(PrepareError::Input)?;
+        sheets::sheets(folder, &mut reader, &accepted, &rejected).map_err(PrepareError::Input)?;
     }
     if accepted.is_empty() {
         return Err(PrepareError::Input(format!(
@@ -144,7 +157,7 @@ pub fn run(args: &PrepareArgs) -> Result<(), PrepareError> {
             args.source.display()
         )));
     }
-    Ok(set(args, accepted, &rejected).save(&args.output)?)
+    Ok(set(args, known, accepted, &rejected).save(&args.output)?)
 }
 
 /// The options' own rules.
@@ -219,7 +232,6 @@ fn limits(args: &PrepareArgs) -> Limits {
     Limits {
         side: args.side,
         hlr_px: args.hlr_px,
-        psf_fwhm: args.psf_fwhm,
         min_hlr: args.min_hlr,
         min_snr: args.min_snr,
         max_missing_light: args.max_missing_light,
@@ -227,6 +239,58 @@ fn limits(args: &PrepareArgs) -> Limits {
         max_neighbours: args.max_neighbours,
         max_saturated: args.max_saturated,
     }
+}
+
+/// Pictures on whose blank sky the noise is measured.
+const SKY_PICTURES: usize = 200;
+
+/// How the optics are known, for the set's description.
+struct Known {
+    psf: String,
+    noise: String,
+}
+
+/// The PSF asked for and the noise of the pictures.
+fn optics(args: &PrepareArgs, reader: &mut Reader, entries: &[Entry]) -> (Optics, Known) {
+    let (psf, profile) = match args.psf_profile.as_str() {
+        "gaussian" => (Psf::gaussian(args.psf_fwhm), "Gaussian".to_string()),
+        _ => (
+            Psf::moffat(args.psf_fwhm, SEEING_BETA),
+            format!("Moffat, exponent {SEEING_BETA}"),
+        ),
+    };
+    let profile = if args.psf_fwhm > 0.0 {
+        format!("{profile}, FWHM {} source pixels", args.psf_fwhm)
+    } else {
+        "not known: the resampling's kernel alone".into()
+    };
+    let white = (SkyNoise::white(), "white in source pixels".to_string());
+    let (noise, source) = if args.noise == "white" {
+        white
+    } else {
+        let mut measured = Measured::default();
+        let step = entries.len().div_ceil(SKY_PICTURES).max(1);
+        for entry in entries.iter().step_by(step) {
+            let sky = reader
+                .read(entry)
+                .ok()
+                .map(|picture| blank_sky(&picture, &psf));
+            if let Some(Ok((light, blank))) = sky {
+                measured.add(&light, &blank);
+            }
+        }
+        let source = format!(
+            "mean autocorrelation of the blank sky of {} pictures, in source pixels, then through each galaxy's map",
+            measured.pictures()
+        );
+        measured.noise().map_or(white, |noise| (noise, source))
+    };
+    let psf_text = [profile, args.psf_note.clone()].join("; ");
+    let known = Known {
+        psf: psf_text.trim_end_matches("; ").into(),
+        noise: source,
+    };
+    (Optics { psf, noise }, known)
 }
 
 fn report(accepted: usize, rejected: &BTreeMap<Reason, Vec<Entry>>) {
@@ -243,6 +307,7 @@ fn report(accepted: usize, rejected: &BTreeMap<Reason, Vec<Entry>>) {
 /// The accepted galaxies as a training set.
 fn set(
     args: &PrepareArgs,
+    known: Known,
     accepted: Vec<(Entry, Galaxy)>,
     rejected: &BTreeMap<Reason, Vec<Entry>>,
 ) -> TrainingSet {
@@ -263,6 +328,8 @@ fn set(
             .join("; ")
             .trim_end_matches("; ")
             .into(),
+        psf: known.psf,
+        noise: known.noise,
         pixel_scale_arcsec: args.pixel_scale,
         accepted: accepted.len(),
         rejected: Reason::ALL
@@ -278,8 +345,13 @@ fn set(
         "concentration" => galaxy.concentration,
         "asymmetry" => galaxy.asymmetry,
         "half_light_radius_px" => galaxy.half_light_radius_px,
+        "psf_fwhm_px" => galaxy.psf_fwhm_px,
         "source_half_light_radius_px" => galaxy.source_half_light_radius_px,
         "source_half_light_radius_arcsec" => galaxy.source_half_light_radius_px * scale,
+        "source_scale" => galaxy.source_scale,
+        "source_x_px" => galaxy.source_centre.0,
+        "source_y_px" => galaxy.source_centre.1,
+        "source_flux" => galaxy.source_flux,
         "source_position_angle_deg" => galaxy.source_position_angle_deg,
         "signal_to_noise" => galaxy.signal_to_noise,
         "missing_light" => galaxy.missing_light,
@@ -291,99 +363,25 @@ fn set(
         .iter()
         .map(|c| accepted.iter().map(|(e, g)| value(c, e, g)).collect())
         .collect();
+    let gather = |part: fn(&Galaxy) -> &[f32]| {
+        accepted
+            .iter()
+            .flat_map(|(_, g)| part(g).iter().copied())
+            .collect()
+    };
     TrainingSet {
         description,
         columns,
         id: accepted.iter().map(|(e, _)| e.id()).collect(),
-        stamps: accepted
-            .iter()
-            .flat_map(|(_, g)| g.stamp.iter().copied())
-            .collect(),
+        stamps: gather(|g| &g.stamp),
+        psf_side: psf_side(args.side),
+        psf: gather(|g| &g.psf),
+        acf_side: correlation_side(args.side),
+        noise_acf: gather(|g| &g.noise_acf),
+        variance: None,
         observed: accepted
             .iter()
             .flat_map(|(_, g)| g.observed.iter().copied())
             .collect(),
     }
-}
-
-/// Pictures on a contact sheet, and how many to a row.
-const ON_SHEET: usize = 100;
-const IN_ROW: usize = 10;
-
-fn sheets(
-    folder: &Path,
-    reader: &mut Reader,
-    accepted: &[(Entry, Galaxy)],
-    rejected: &BTreeMap<Reason, Vec<Entry>>,
-) -> Result<(), String> {
-    std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    // In order of the id's hash: as good as random, and the same every time.
-    let mut order: Vec<&(Entry, Galaxy)> = accepted.iter().collect();
-    order.sort_by_key(|(e, _)| shuffled(e));
-    let caption = |g: &Galaxy| format!("q {:.2} C {:.1}", g.axis_ratio, g.concentration);
-    let tiles = order
-        .iter()
-        .take(ON_SHEET)
-        .map(|(_, g)| (g.stamp.clone(), caption(g)))
-        .collect();
-    draw_sheet(&folder.join("accepted.png"), "accepted", tiles)?;
-    for (reason, entries) in rejected {
-        let mut order: Vec<&Entry> = entries.iter().collect();
-        order.sort_by_key(|e| shuffled(e));
-        let pictures = order
-            .iter()
-            .filter_map(|e| Some((light(reader.read(e).ok()?), e.name.clone())));
-        let tiles = pictures.take(ON_SHEET).collect();
-        draw_sheet(
-            &folder.join(format!("rejected_{}.png", reason.name())),
-            reason.name(),
-            tiles,
-        )?;
-    }
-    Ok(())
-}
-
-/// A number that looks random, from the id (the finaliser of SplitMix64).
-fn shuffled(entry: &Entry) -> u64 {
-    let z = (entry.id() as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
-}
-
-/// A picture's pixels above its sky.
-fn light(picture: Picture) -> Vec<f32> {
-    let level = crate::data::plane::sky(&picture.plane).map_or(0.0, |s| s.level as f32);
-    picture
-        .plane
-        .pixels
-        .iter()
-        .map(|v| if v.is_finite() { v - level } else { 0.0 })
-        .collect()
-}
-
-/// Draws square tiles with their captions; no file if there are none.
-fn draw_sheet(path: &Path, title: &str, tiles: Vec<(Vec<f32>, String)>) -> Result<(), String> {
-    if tiles.is_empty() {
-        return Ok(());
-    }
-    let tiles: Vec<Tile<'_>> = tiles
-        .iter()
-        .map(|(pixels, caption)| {
-            let side = pixels.len().isqrt();
-            Tile {
-                pixels,
-                width: side,
-                height: side,
-                caption: caption.clone(),
-            }
-        })
-        .collect();
-    let options = SheetOptions {
-        columns: IN_ROW,
-        title: title.into(),
-        ..SheetOptions::default()
-    };
-    sheet(&tiles, &options)
-        .save(path)
-        .map_err(|e| e.to_string())
 }

@@ -29,6 +29,14 @@ fn part(set: &TrainingSet, keep: &[usize]) -> TrainingSet {
             .iter()
             .flat_map(|&i| set.observed[i * pixels..][..pixels].to_vec())
             .collect(),
+        psf_side: set.psf_side,
+        psf: keep.iter().flat_map(|&i| set.psf(i).to_vec()).collect(),
+        acf_side: set.acf_side,
+        noise_acf: keep
+            .iter()
+            .flat_map(|&i| set.noise_acf(i).to_vec())
+            .collect(),
+        variance: None,
         id: keep.iter().map(|&i| set.id[i]).collect(),
         columns: set
             .columns

@@ -1,8 +1,10 @@
 //! One picture measured and brought to the galaxy frame, or rejected with a reason.
 
 use super::neighbours::{Isolated, isolate};
+use super::noise::SkyNoise;
 use super::plane::{Plane, Sky, sky};
 use super::profile::radius;
+use super::psf::{Psf, added_radius, full_width};
 use super::reason::Reason;
 use super::resample::{Canvas, sky_noise, stamp};
 use galgen_core::measure;
@@ -18,16 +20,23 @@ pub struct Picture {
     pub saturated: Vec<bool>,
 }
 
+/// What lies between the light of a galaxy and its picture.
+#[derive(Clone, Debug)]
+pub struct Optics {
+    /// Effective point-spread function, in source pixels.
+    pub psf: Psf,
+    /// Correlation of the sky noise, in source pixels.
+    pub noise: SkyNoise,
+}
+
 /// What a training stamp must be like.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Side of the stamp in pixels.
     pub side: usize,
-    /// Semi-major half-light radius in the stamp, in pixels.
+    /// Semi-major half-light radius in the stamp before the point-spread function, in pixels.
     pub hlr_px: f64,
-    /// Full width at half maximum of the point-spread function in source pixels; 0 if unknown.
-    pub psf_fwhm: f64,
-    /// Smallest half-light radius in source pixels.
+    /// Smallest half-light radius in source pixels, as observed.
     pub min_hlr: f64,
     /// Lowest signal to noise in the half-light ellipse.
     pub min_snr: f64,
@@ -48,6 +57,10 @@ pub struct Galaxy {
     pub stamp: Vec<f32>,
     /// 1 where the light was observed, 0 where it was filled in.
     pub observed: Vec<u8>,
+    /// Point-spread function in stamp pixels, [`psf_side`] a side, sum 1.
+    pub psf: Vec<f32>,
+    /// Autocorrelation of the sky noise in stamp pixels, [`correlation_side`] a side, 1 at the centre.
+    pub noise_acf: Vec<f32>,
     /// Standard deviation of the sky in one stamp pixel where the window is 1.
     pub sky_sigma: f32,
     /// Axis ratio in the stamp.
@@ -56,16 +69,34 @@ pub struct Galaxy {
     pub concentration: f32,
     /// Rotational asymmetry within two half-light radii of the stamp.
     pub asymmetry: f32,
-    /// Semi-major half-light radius in the stamp, in pixels.
+    /// Semi-major half-light radius in the stamp, in pixels, as observed.
     pub half_light_radius_px: f32,
-    /// The same in source pixels.
+    /// Full width at half maximum of the point-spread function in the stamp, in pixels.
+    pub psf_fwhm_px: f32,
+    /// Semi-major half-light radius before the point-spread function, in source pixels.
     pub source_half_light_radius_px: f32,
+    /// Source pixels to a stamp pixel.
+    pub source_scale: f32,
+    /// Picture coordinates of the stamp's centre.
+    pub source_centre: (f32, f32),
     /// Position angle that the galaxy had in the source, in degrees.
     pub source_position_angle_deg: f32,
+    /// Sum of the stamp before it was normalised, in units of the source.
+    pub source_flux: f32,
     /// Half the flux over the noise in the half-light ellipse, stamp pixels taken as independent.
     pub signal_to_noise: f32,
     /// Fraction of the stamp's light that comes from beyond the picture.
     pub missing_light: f32,
+}
+
+/// Side of the point-spread function that goes with a stamp: odd, half of the stamp's.
+pub fn psf_side(side: usize) -> usize {
+    side / 4 * 2 + 1
+}
+
+/// Side of the noise's autocorrelation: odd, a quarter of the stamp's.
+pub fn correlation_side(side: usize) -> usize {
+    side / 8 * 2 + 1
 }
 
 /// Relative error of the half-light radius and degrees of position angle at which the frame is accepted.
@@ -77,39 +108,23 @@ const FRAME_ROUNDS: usize = 16;
 /// A point source is rounder than this and smaller than this many PSF half-light radii.
 const STAR_AXIS_RATIO: f64 = 0.8;
 const STAR_SIZE: f64 = 1.25;
-/// Half-light radius of a Gaussian over its full width at half maximum; real PSFs with wings have a little more.
+/// Half-light radius of a PSF over its full width at half maximum, between a Gaussian's and one with wings.
 const PSF_HALF_LIGHT: f64 = 0.55;
+/// The intrinsic half-light radius is at least this fraction of the observed one: below it the galaxy is hardly
+/// resolved and the difference of squares is mostly error.
+const LEAST_INTRINSIC: f64 = 0.5;
 
 /// Measures the galaxy at the centre of a picture and draws its stamp.
-pub fn prepare(picture: &Picture, limits: &Limits) -> Result<Galaxy, Reason> {
-    let background = sky(&picture.plane).ok_or(Reason::NotMeasurable)?;
-    let light = Plane {
-        pixels: picture
-            .plane
-            .pixels
-            .iter()
-            .map(|v| subtracted(*v, background.level))
-            .collect(),
-        ..picture.plane
-    };
-    let blur = (0.4 * limits.psf_fwhm).max(1.0);
-    let found = isolate(
-        &light,
-        &picture.observed,
-        &Sky {
-            level: 0.0,
-            ..background
-        },
-        blur,
-    )?;
-    let frame = frame(&light, picture, &found, limits)?;
-    if limits.psf_fwhm > 0.0 {
-        let psf = PSF_HALF_LIGHT * limits.psf_fwhm;
-        if frame.source_hlr < STAR_SIZE * psf && frame.axis_ratio > STAR_AXIS_RATIO {
-            return Err(Reason::Star);
-        }
+pub fn prepare(picture: &Picture, optics: &Optics, limits: &Limits) -> Result<Galaxy, Reason> {
+    let (light, background) = above_sky(picture)?;
+    let found = isolate(&light, &picture.observed, &background, blur(&optics.psf))?;
+    let frame = frame(&light, picture, &found, &optics.psf, limits)?;
+    let observed_hlr = frame.stamp_hlr * frame.scale;
+    let psf = PSF_HALF_LIGHT * optics.psf.fwhm();
+    if observed_hlr < STAR_SIZE * psf && frame.axis_ratio > STAR_AXIS_RATIO {
+        return Err(Reason::Star);
     }
-    if frame.source_hlr < limits.min_hlr {
+    if observed_hlr < limits.min_hlr {
         return Err(Reason::TooSmall);
     }
     if found.two_peaks || found.neighbour_light > limits.max_neighbours {
@@ -119,9 +134,9 @@ pub fn prepare(picture: &Picture, limits: &Limits) -> Result<Galaxy, Reason> {
     let flat = (0..n * n).filter(|&k| {
         picture.saturated[k]
             && !found.masked[k]
-            && radius(&found.ellipse, (k % n) as f64, (k / n) as f64) < frame.source_hlr
+            && radius(&found.ellipse, (k % n) as f64, (k / n) as f64) < observed_hlr
     });
-    let half_area = std::f64::consts::PI * frame.source_hlr.powi(2) * frame.axis_ratio;
+    let half_area = std::f64::consts::PI * observed_hlr.powi(2) * frame.axis_ratio;
     if flat.count() as f64 > (limits.max_saturated * half_area).max(3.0) {
         return Err(Reason::Saturated);
     }
@@ -130,10 +145,14 @@ pub fn prepare(picture: &Picture, limits: &Limits) -> Result<Galaxy, Reason> {
     {
         return Err(Reason::Truncated);
     }
-    let scale = frame.source_hlr / limits.hlr_px;
-    let white = background.sigma / scale.max(1.0);
-    let sigma = sky_noise(&light, &found.blank, scale).unwrap_or(white) / frame.flux;
-    let half_pixels = std::f64::consts::PI * limits.hlr_px.powi(2) * frame.axis_ratio;
+    let (noise_acf, gain) = optics.noise.stamp(
+        frame.position_angle,
+        frame.scale,
+        correlation_side(limits.side),
+    );
+    let sigma = sky_noise(&light, &found.blank, frame.scale).unwrap_or(background.sigma * gain)
+        / frame.flux;
+    let half_pixels = std::f64::consts::PI * frame.stamp_hlr.powi(2) * frame.axis_ratio;
     let snr = 0.5 / (sigma * half_pixels.sqrt());
     if !snr.is_finite() {
         // No noise at all: a drawing, or a display stretch that cut the sky off.
@@ -151,7 +170,7 @@ pub fn prepare(picture: &Picture, limits: &Limits) -> Result<Galaxy, Reason> {
         side,
         centre,
         centre,
-        2.0 * limits.hlr_px,
+        2.0 * frame.stamp_hlr,
         sigma,
     );
     Ok(Galaxy {
@@ -160,22 +179,69 @@ pub fn prepare(picture: &Picture, limits: &Limits) -> Result<Galaxy, Reason> {
         concentration: concentration as f32,
         asymmetry: asymmetry.ok_or(Reason::NotMeasurable)? as f32,
         half_light_radius_px: frame.stamp_hlr as f32,
-        source_half_light_radius_px: frame.source_hlr as f32,
+        psf_fwhm_px: psf_fwhm(&frame.psf, side) as f32,
+        source_half_light_radius_px: (frame.intrinsic_hlr * frame.scale) as f32,
+        source_scale: frame.scale as f32,
+        source_centre: (found.ellipse.x as f32, found.ellipse.y as f32),
         source_position_angle_deg: frame.position_angle as f32,
+        source_flux: (frame.flux * frame.scale.powi(2)) as f32,
         signal_to_noise: snr as f32,
         missing_light: frame.missing_light as f32,
         stamp: frame.stamp,
         observed: frame.observed,
+        psf: frame.psf,
+        noise_acf,
     })
+}
+
+/// Light of a picture above its sky, and the noise of that sky; its level is now 0.
+fn above_sky(picture: &Picture) -> Result<(Plane, Sky), Reason> {
+    let background = sky(&picture.plane).ok_or(Reason::NotMeasurable)?;
+    let pixels = picture.plane.pixels.iter();
+    let light = Plane {
+        pixels: pixels.map(|v| subtracted(*v, background.level)).collect(),
+        ..picture.plane
+    };
+    let level = 0.0;
+    Ok((
+        light,
+        Sky {
+            level,
+            ..background
+        },
+    ))
+}
+
+/// Standard deviation in pixels of the Gaussian under which objects are detected.
+fn blur(psf: &Psf) -> f64 {
+    (0.4 * psf.fwhm()).max(1.0)
+}
+
+/// The light of a picture above its sky, and where there is sky alone.
+pub fn blank_sky(picture: &Picture, psf: &Psf) -> Result<(Plane, Vec<bool>), Reason> {
+    let (light, background) = above_sky(picture)?;
+    let found = isolate(&light, &picture.observed, &background, blur(psf))?;
+    Ok((light, found.blank))
+}
+
+/// Full width at half maximum of the PSF that goes with a stamp of `side`.
+fn psf_fwhm(psf: &[f32], side: usize) -> f64 {
+    let side = psf_side(side);
+    let centre = galgen_core::stamp::centre(side);
+    full_width(psf, side, (centre, centre))
 }
 
 /// A stamp whose half-light radius and position angle are as asked.
 struct Framed {
     stamp: Vec<f32>,
     observed: Vec<u8>,
+    psf: Vec<f32>,
     axis_ratio: f64,
+    /// Half-light radius of the stamp, and before the PSF.
     stamp_hlr: f64,
-    source_hlr: f64,
+    intrinsic_hlr: f64,
+    /// Source pixels to a stamp pixel.
+    scale: f64,
     position_angle: f64,
     /// Sum of the stamp before it was normalised.
     flux: f64,
@@ -183,12 +249,13 @@ struct Framed {
     missing_area: f64,
 }
 
-/// Finds the scale and turn for which the stamp, as measured in itself, has the half-light radius asked
-/// for and its major axis along x: measure, correct, draw again.
+/// Finds the scale and turn for which the stamp, as measured in itself and the PSF's radius taken off in
+/// quadrature, has the half-light radius asked for and its major axis along x: measure, correct, draw again.
 fn frame(
     light: &Plane,
     picture: &Picture,
     found: &Isolated,
+    psf: &Psf,
     limits: &Limits,
 ) -> Result<Framed, Reason> {
     let side = limits.side;
@@ -213,8 +280,10 @@ fn frame(
         let shape = measure::shape(&drawn.light, side)
             .ok_or(Reason::NotMeasurable)?
             .ellipse;
-        let hlr = measure::half_light_radius(&drawn.light, side, shape.axis_ratio)
+        let stamp_hlr = measure::half_light_radius(&drawn.light, side, shape.axis_ratio)
             .ok_or(Reason::NotMeasurable)?;
+        let psf = psf.stamp(found.ellipse.position_angle + turn, scale, psf_side(side));
+        let hlr = intrinsic(stamp_hlr, added_radius(&psf, psf_side(side)));
         let aligned = shape.position_angle.abs() < ANGLE_TOLERANCE || shape.axis_ratio > ROUND;
         if (hlr / limits.hlr_px - 1.0).abs() < SIZE_TOLERANCE && aligned {
             let (missing_light, missing_area) =
@@ -226,9 +295,11 @@ fn frame(
                     .map(|v| (f64::from(*v) / flux) as f32)
                     .collect(),
                 observed: drawn.observed.iter().map(|o| u8::from(*o)).collect(),
+                psf,
                 axis_ratio: shape.axis_ratio,
-                stamp_hlr: hlr,
-                source_hlr: hlr * scale,
+                stamp_hlr,
+                intrinsic_hlr: hlr,
+                scale,
                 position_angle: found.ellipse.position_angle + turn,
                 flux,
                 missing_light,
@@ -239,6 +310,13 @@ fn frame(
         turn += if aligned { 0.0 } else { shape.position_angle };
     }
     Err(Reason::NotMeasurable)
+}
+
+/// Half-light radius before a PSF that adds its own in quadrature.
+fn intrinsic(observed: f64, added: f64) -> f64 {
+    (observed.powi(2) - added.powi(2))
+        .max((LEAST_INTRINSIC * observed).powi(2))
+        .sqrt()
 }
 
 /// Source pixels from the centre that a stamp of this scale needs, its kernel included.
@@ -341,13 +419,19 @@ mod tests {
         Limits {
             side: 64,
             hlr_px: 8.0,
-            psf_fwhm: 4.0,
             min_hlr: 5.0,
             min_snr: 15.0,
             max_missing_light: 0.1,
             max_missing_area: 0.78,
             max_neighbours: 0.25,
             max_saturated: 0.04,
+        }
+    }
+
+    fn optics() -> Optics {
+        Optics {
+            psf: Psf::gaussian(4.0),
+            noise: SkyNoise::white(),
         }
     }
 
@@ -392,6 +476,10 @@ mod tests {
         for (q, angle, length) in [(0.4, 50.0, 7.0), (0.7, -75.0, 5.0), (0.55, 10.0, 9.0)] {
             let galaxy = prepare(
                 &picture(&[(disk(1.3, -0.6, q, angle), length, 50.0)]),
+                &Optics {
+                    psf: Psf::point(),
+                    ..optics()
+                },
                 &limits(),
             )
             .expect("good");
@@ -402,7 +490,8 @@ mod tests {
             );
             let hlr = measure::half_light_radius(&galaxy.stamp, 64, f64::from(galaxy.axis_ratio))
                 .expect("light");
-            assert!((hlr - 8.0).abs() < 0.02, "{hlr}");
+            let before = intrinsic(hlr, added_radius(&galaxy.psf, psf_side(64)));
+            assert!((before - 8.0).abs() < 0.02, "{hlr} {before}");
             assert!((measure::total(&galaxy.stamp) - 1.0).abs() < 1e-5);
             // The stamp ends at four half-light radii, where an exponential still lacks two percent of its light.
             let source = f64::from(galaxy.source_half_light_radius_px) / (1.678 * length);
@@ -422,9 +511,9 @@ mod tests {
     #[test]
     fn a_star_beside_the_galaxy_leaves_its_measures_alone() {
         let galaxy = (disk(0.0, 0.0, 0.6, 30.0), 7.0, 50.0);
-        let alone = prepare(&picture(&[galaxy]), &limits()).expect("good");
+        let alone = prepare(&picture(&[galaxy]), &optics(), &limits()).expect("good");
         let star = (disk(25.0, -18.0, 1.0, 0.0), 1.2, 60.0);
-        let beside = prepare(&picture(&[galaxy, star]), &limits()).expect("good");
+        let beside = prepare(&picture(&[galaxy, star]), &optics(), &limits()).expect("good");
         let close = |a: f32, b: f32, tolerance: f32| assert!((a - b).abs() < tolerance, "{a} {b}");
         close(alone.axis_ratio, beside.axis_ratio, 0.02);
         close(alone.concentration, beside.concentration, 0.05);
@@ -439,7 +528,7 @@ mod tests {
     #[test]
     fn what_is_no_good_is_rejected_for_its_reason() {
         let reason = |picture: &Picture| {
-            prepare(picture, &limits())
+            prepare(picture, &optics(), &limits())
                 .map(|g| g.axis_ratio)
                 .expect_err("to be rejected")
         };

@@ -3,12 +3,15 @@
 //! A picture's display stretch is undone ([`stretch`]), its sky measured ([`plane`]), the central galaxy
 //! found and neighbours taken off ([`neighbours`], [`profile`]); the galaxy is then turned and scaled until
 //! the stamp itself measures as it should ([`galaxy`], [`resample`]), or rejected for one named [`reason`].
+//! What lies between the light and the picture goes the same way ([`psf`], [`noise`]).
 //! [`source`] lists the pictures of a folder or file, [`set`] is the training set on disk.
 
 pub mod galaxy;
 pub mod neighbours;
+pub mod noise;
 pub mod plane;
 pub mod profile;
+pub mod psf;
 pub mod reason;
 pub mod resample;
 pub mod set;

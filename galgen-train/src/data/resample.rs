@@ -2,6 +2,7 @@
 
 use super::plane::Plane;
 use galgen_core::measure::Ellipse;
+use std::sync::OnceLock;
 
 /// Sky-subtracted light around a galaxy, continued where nothing was observed.
 pub struct Canvas {
@@ -73,41 +74,109 @@ fn sample(
 ///
 /// `turn` degrees are added to the ellipse's position angle. Beyond the canvas there is no light.
 pub fn stamp(canvas: &Canvas, turn: f64, scale: f64, side: usize) -> Resampled {
-    let (sin, cos) = (canvas.ellipse.position_angle + turn)
-        .to_radians()
-        .sin_cos();
-    let centre = galgen_core::stamp::centre(side);
-    let mut scratch = [Vec::new(), Vec::new()];
-    let n = canvas.side as isize;
-    let index =
-        |x: isize, y: isize| (x >= 0 && y >= 0 && x < n && y < n).then_some((y * n + x) as usize);
-    let mut out = Resampled {
-        light: Vec::with_capacity(side * side),
-        observed: Vec::with_capacity(side * side),
+    let light = Light {
+        side: canvas.side,
+        values: &canvas.light,
     };
-    for row in 0..side {
-        for column in 0..side {
-            let (u, v) = (
-                (column as f64 - centre) * scale,
-                (row as f64 - centre) * scale,
-            );
-            let at = (
-                canvas.ellipse.x + u * cos - v * sin,
-                canvas.ellipse.y + u * sin + v * cos,
-            );
-            let light = sample(
-                |x, y| Some(index(x, y).map_or(0.0, |k| canvas.light[k])),
-                at,
-                scale,
-                &mut scratch,
-            );
-            out.light.push(light.unwrap_or(0.0) as f32);
-            let nearest = index(at.0.round() as isize, at.1.round() as isize);
-            out.observed
-                .push(nearest.is_some_and(|k| canvas.observed[k]));
-        }
+    let centre = (canvas.ellipse.x, canvas.ellipse.y);
+    let angle = canvas.ellipse.position_angle + turn;
+    let nearest = |(x, y): (f64, f64)| {
+        light
+            .index(x.round() as isize, y.round() as isize)
+            .is_some_and(|k| canvas.observed[k])
+    };
+    Resampled {
+        light: affine(light, centre, angle, scale, side),
+        observed: positions(centre, angle, scale, side).map(nearest).collect(),
     }
-    out
+}
+
+/// A square image with nothing around it.
+#[derive(Clone, Copy)]
+pub struct Light<'a> {
+    /// Side in pixels.
+    pub side: usize,
+    /// `side * side` values.
+    pub values: &'a [f32],
+}
+
+impl Light<'_> {
+    fn index(&self, x: isize, y: isize) -> Option<usize> {
+        let n = self.side as isize;
+        (x >= 0 && y >= 0 && x < n && y < n).then_some((y * n + x) as usize)
+    }
+}
+
+/// Where the pixels of a stamp lie in the source: `angle` degrees is the source's direction of the stamp's x axis,
+/// `scale` the source pixels to a stamp pixel, `centre` the source's point at the stamp's centre.
+fn positions(
+    (x, y): (f64, f64),
+    angle: f64,
+    scale: f64,
+    side: usize,
+) -> impl Iterator<Item = (f64, f64)> {
+    let (sin, cos) = angle.to_radians().sin_cos();
+    let centre = galgen_core::stamp::centre(side);
+    (0..side * side).map(move |k| {
+        let u = ((k % side) as f64 - centre) * scale;
+        let v = ((k / side) as f64 - centre) * scale;
+        (x + u * cos - v * sin, y + u * sin + v * cos)
+    })
+}
+
+/// An image turned and scaled into a stamp (see [`positions`]): surface brightness of the source.
+pub fn affine(
+    source: Light<'_>,
+    centre: (f64, f64),
+    angle: f64,
+    scale: f64,
+    side: usize,
+) -> Vec<f32> {
+    let mut scratch = [Vec::new(), Vec::new()];
+    let value = |x, y| Some(source.index(x, y).map_or(0.0, |k| source.values[k]));
+    positions(centre, angle, scale, side)
+        .map(|at| sample(value, at, scale, &mut scratch).unwrap_or(0.0) as f32)
+        .collect()
+}
+
+/// Correlation of the kernel with itself, the integral of k(t) k(t + lag) over t, in kernel widths.
+///
+/// Exact at multiples of 1/128, linear between them (within 1e-4).
+pub fn kernel_correlation(lag: f64) -> f64 {
+    const STEPS: f64 = 128.0;
+    static TABLE: OnceLock<Vec<f64>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        (0..=4 * STEPS as usize + 1)
+            .map(|i| correlation(i as f64 / STEPS))
+            .collect()
+    });
+    let at = lag.abs() * STEPS;
+    if at >= 4.0 * STEPS {
+        return 0.0;
+    }
+    let (i, f) = (at as usize, at.fract());
+    table[i] + f * (table[i + 1] - table[i])
+}
+
+/// The integral, piece by piece between the joints of both kernels, by Gauss's rule of four points, which is
+/// exact for polynomials up to degree 7; the product has 6.
+fn correlation(lag: f64) -> f64 {
+    const NODES: [(f64, f64); 2] = [
+        (0.339_981_043_584_856_3, 0.652_145_154_862_546_1),
+        (0.861_136_311_594_052_6, 0.347_854_845_137_453_9),
+    ];
+    let mut joints: Vec<f64> = (-2..=2)
+        .flat_map(|i| [f64::from(i), f64::from(i) - lag])
+        .collect();
+    joints.sort_by(f64::total_cmp);
+    let piece = |ends: &[f64]| {
+        let (middle, half) = (0.5 * (ends[0] + ends[1]), 0.5 * (ends[1] - ends[0]));
+        let product = |t: f64| cubic(t) * cubic(t + lag);
+        let node =
+            |(x, w): (f64, f64)| w * (product(middle - half * x) + product(middle + half * x));
+        half * NODES.into_iter().map(node).sum::<f64>()
+    };
+    joints.windows(2).map(piece).sum()
 }
 
 /// Standard deviation that blank sky gets from the resampling, as measured on the picture itself.
@@ -204,5 +273,20 @@ mod tests {
             shape.ellipse.position_angle.abs() < 0.1
                 && (shape.ellipse.axis_ratio - 0.5).abs() < 2e-3
         );
+    }
+
+    #[test]
+    fn the_correlation_of_the_kernel() {
+        // By the midpoint rule on a fine grid.
+        for lag in [0.0, 0.3, 1.0, 1.7, 2.9, 3.999] {
+            let n = 40_000;
+            let t = |i: usize| (i as f64 + 0.5) / f64::from(n) * 12.0 - 6.0;
+            let sum: f64 = (0..n as usize)
+                .map(|i| cubic(t(i)) * cubic(t(i) + lag))
+                .sum();
+            let expected = sum * 12.0 / f64::from(n);
+            assert!((kernel_correlation(lag) - expected).abs() < 1e-4, "{lag}");
+            assert_eq!(kernel_correlation(lag), kernel_correlation(-lag));
+        }
     }
 }

@@ -4,11 +4,15 @@
 //! |---|---|---|
 //! | `stamps` | f32 `[N, 1, side, side]` | galaxy frame, windowed, each of sum 1 |
 //! | `observed` | u8 `[N, side, side]` | 1 where the light was observed, 0 where it was filled in |
+//! | `psf` | f32 `[N, p, p]`, p odd | point-spread function in stamp pixels, sum 1, centre at `((p - 1) / 2, (p - 1) / 2)`: all that lies between the intrinsic light and the stamp (optics, seeing, detector pixel, kernel of the resampling); a single 1 is none |
+//! | `noise_acf` | f32 `[N, q, q]`, q odd | autocorrelation of the sky noise in stamp pixels, 1 at the centre, point-symmetric; a single 1 is white noise |
+//! | `variance` | f32 `[N, side, side]`, may be absent | variance of each pixel in units of `sky_sigma` squared; 1 where absent |
 //! | `id` | i64 `[N]` | stable identity of the source picture, non-negative, unique |
 //! | each of [`COLUMNS`] | f32 `[N]` | see there; only `ra_deg` and `dec_deg` may be NaN |
 //!
 //! The metadata entry [`METADATA_KEY`] holds a JSON [`Description`].
 
+use super::noise::lowest_power;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -17,22 +21,34 @@ use std::path::{Path, PathBuf};
 /// Metadata entry that holds the [`Description`].
 pub const METADATA_KEY: &str = "galgen_training_set";
 /// Version of the layout above.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+
+/// Tensors beside the columns.
+const TENSORS: [&str; 6] = ["stamps", "observed", "psf", "noise_acf", "variance", "id"];
 
 /// Per-galaxy numbers, each an f32 tensor of shape `[N]`.
-pub const COLUMNS: [&str; 12] = [
+pub const COLUMNS: [&str; 17] = [
     // Standard deviation of the sky in one stamp pixel, in units of the stamp (sum 1).
     "sky_sigma",
-    // Measured in the stamp: galgen_core::measure.
+    // Measured in the stamp, the point-spread function's effect included: galgen_core::measure.
     "axis_ratio",
     "concentration",
     "asymmetry",
     "half_light_radius_px",
-    // Semi-major half-light radius in the source.
+    // Full width at half maximum of `psf`.
+    "psf_fwhm_px",
+    // Semi-major half-light radius in the source, the point-spread function's taken off in quadrature.
     "source_half_light_radius_px",
     // The same on the sky, NaN if the source's pixel scale is not known.
     "source_half_light_radius_arcsec",
+    // The map: stamp pixel (u, v) from the stamp's centre is, in the source, source_scale * (u, v) turned by
+    // source_position_angle_deg from (source_x_px, source_y_px).
+    "source_scale",
+    "source_x_px",
+    "source_y_px",
     "source_position_angle_deg",
+    // Sum of the stamp's light in units of the source.
+    "source_flux",
     "signal_to_noise",
     // Fraction of the stamp's light that was continued beyond the picture.
     "missing_light",
@@ -41,6 +57,10 @@ pub const COLUMNS: [&str; 12] = [
     "dec_deg",
 ];
 const MAY_BE_NAN: [&str; 3] = ["ra_deg", "dec_deg", "source_half_light_radius_arcsec"];
+/// Largest error of a sum or a central value of 1.
+const UNIT_TOLERANCE: f64 = 1e-3;
+/// Rounding of f32 in an autocorrelation: of its symmetry, and of its power spectrum relative to the mean.
+const ROUNDING: f64 = 1e-4;
 
 /// Where a training set comes from and what was done to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,7 +70,7 @@ pub struct Description {
     pub format_version: u32,
     /// Side of the stamps in pixels.
     pub side: usize,
-    /// Semi-major half-light radius of every stamp, in pixels.
+    /// Semi-major half-light radius of every stamp before its point-spread function (estimated), in pixels.
     pub hlr_px: f64,
     /// Band of the light.
     pub band: String,
@@ -60,6 +80,10 @@ pub struct Description {
     pub credit: String,
     /// Display stretch that was undone, and how well it is known.
     pub stretch: String,
+    /// Where the point-spread functions come from.
+    pub psf: String,
+    /// Where the noise's autocorrelation comes from.
+    pub noise: String,
     /// Arcseconds per source pixel, if known.
     pub pixel_scale_arcsec: Option<f64>,
     /// Pictures accepted.
@@ -79,6 +103,16 @@ pub struct TrainingSet {
     pub stamps: Vec<f32>,
     /// `[N, side, side]`.
     pub observed: Vec<u8>,
+    /// Side of the point-spread functions, odd.
+    pub psf_side: usize,
+    /// `[N, psf_side, psf_side]`.
+    pub psf: Vec<f32>,
+    /// Side of the autocorrelations, odd.
+    pub acf_side: usize,
+    /// `[N, acf_side, acf_side]`.
+    pub noise_acf: Vec<f32>,
+    /// `[N, side, side]`, if not 1 everywhere.
+    pub variance: Option<Vec<f32>>,
     /// `[N]`.
     pub id: Vec<i64>,
     /// `[N]` for each of [`COLUMNS`], in that order.
@@ -130,6 +164,25 @@ impl TrainingSet {
     pub fn observed(&self, index: usize) -> &[u8] {
         let pixels = self.description.side * self.description.side;
         &self.observed[index * pixels..(index + 1) * pixels]
+    }
+
+    /// Point-spread function of galaxy `index`, `psf_side * psf_side`.
+    pub fn psf(&self, index: usize) -> &[f32] {
+        let pixels = self.psf_side * self.psf_side;
+        &self.psf[index * pixels..(index + 1) * pixels]
+    }
+
+    /// Autocorrelation of the sky noise of galaxy `index`, `acf_side * acf_side`.
+    pub fn noise_acf(&self, index: usize) -> &[f32] {
+        let lags = self.acf_side * self.acf_side;
+        &self.noise_acf[index * lags..(index + 1) * lags]
+    }
+
+    /// Variance of galaxy `index` in units of its sky's, `side * side`; `None` for 1 everywhere.
+    pub fn variance(&self, index: usize) -> Option<&[f32]> {
+        let pixels = self.description.side * self.description.side;
+        let all = self.variance.as_ref()?;
+        Some(&all[index * pixels..(index + 1) * pixels])
     }
 
     /// One of [`COLUMNS`].
@@ -184,7 +237,7 @@ impl TrainingSet {
             .copied();
         let n = n.ok_or("tensor 'id' has no dimension")?;
         for name in file.names() {
-            if !["stamps", "observed", "id"].contains(&name) && !COLUMNS.contains(&name) {
+            if !TENSORS.contains(&name) && !COLUMNS.contains(&name) {
                 return Err(format!("unknown tensor '{name}'"));
             }
         }
@@ -192,7 +245,17 @@ impl TrainingSet {
             .chunks_exact(8)
             .map(|b| i64::from_le_bytes(array(b)))
             .collect();
+        let psf_side = odd_side(&file, "psf")?;
+        let acf_side = odd_side(&file, "noise_acf")?;
+        let variance = file.tensor("variance").is_ok();
         let set = Self {
+            psf: floats(&file, "psf", &[n, psf_side, psf_side])?,
+            psf_side,
+            noise_acf: floats(&file, "noise_acf", &[n, acf_side, acf_side])?,
+            acf_side,
+            variance: variance
+                .then(|| floats(&file, "variance", &[n, side, side]))
+                .transpose()?,
             stamps: floats(&file, "stamps", &[n, 1, side, side])?,
             observed: words(&file, "observed", Dtype::U8, &[n, side, side])?.to_vec(),
             id,
@@ -217,11 +280,23 @@ impl TrainingSet {
             }
             let stamp = self.stamp(row);
             let sum = galgen_core::measure::total(stamp);
-            if stamp.iter().any(|v| !v.is_finite()) || (sum - 1.0).abs() >= 1e-3 {
+            if stamp.iter().any(|v| !v.is_finite()) || (sum - 1.0).abs() >= UNIT_TOLERANCE {
                 return Err(format!(
                     "tensor 'stamps': row {row} has sum {sum}, expected finite pixels of sum 1"
                 ));
             }
+        }
+        for row in 0..self.len() {
+            check_psf(self.psf(row)).map_err(|e| format!("tensor 'psf': row {row} {e}"))?;
+            check_correlation(self.noise_acf(row), self.acf_side)
+                .map_err(|e| format!("tensor 'noise_acf': row {row} {e}"))?;
+        }
+        if let Some(variance) = &self.variance
+            && let Some(v) = variance.iter().find(|v| !(v.is_finite() && **v > 0.0))
+        {
+            return Err(format!(
+                "tensor 'variance': value {v} found, expected a positive number"
+            ));
         }
         if let Some(at) = self.observed.iter().position(|v| *v > 1) {
             return Err(format!(
@@ -279,6 +354,21 @@ impl TrainingSet {
                 self.id.iter().flat_map(|v| v.to_le_bytes()).collect(),
             ),
         ];
+        tensors.push((
+            "psf",
+            Dtype::F32,
+            vec![n, self.psf_side, self.psf_side],
+            raw(&self.psf),
+        ));
+        tensors.push((
+            "noise_acf",
+            Dtype::F32,
+            vec![n, self.acf_side, self.acf_side],
+            raw(&self.noise_acf),
+        ));
+        if let Some(variance) = &self.variance {
+            tensors.push(("variance", Dtype::F32, vec![n, side, side], raw(variance)));
+        }
         tensors.extend(
             COLUMNS
                 .iter()
@@ -295,6 +385,56 @@ impl TrainingSet {
         let text = serde_json::to_string(&self.description).map_err(|e| e.to_string())?;
         let metadata = HashMap::from([(METADATA_KEY.to_string(), text)]);
         safetensors::serialize(views, Some(metadata)).map_err(|e| e.to_string())
+    }
+}
+
+/// Finite pixels of sum 1.
+fn check_psf(psf: &[f32]) -> Result<(), String> {
+    let sum = galgen_core::measure::total(psf);
+    if psf.iter().any(|v| !v.is_finite()) || (sum - 1.0).abs() >= UNIT_TOLERANCE {
+        return Err(format!("has sum {sum}, expected finite pixels of sum 1"));
+    }
+    Ok(())
+}
+
+/// 1 at the centre, point-symmetric, a power spectrum that is nowhere negative.
+fn check_correlation(correlation: &[f32], side: usize) -> Result<(), String> {
+    let centre = f64::from(correlation[correlation.len() / 2]);
+    if correlation.iter().any(|v| !v.is_finite()) || (centre - 1.0).abs() >= UNIT_TOLERANCE {
+        return Err(format!(
+            "has {centre} at its centre, expected finite values and 1"
+        ));
+    }
+    let opposite = correlation.iter().zip(correlation.iter().rev());
+    if let Some((a, b)) = opposite
+        .into_iter()
+        .find(|(a, b)| f64::from((**a - **b).abs()) > ROUNDING)
+    {
+        return Err(format!(
+            "holds {a} opposite {b}, expected a point-symmetric array"
+        ));
+    }
+    let wide: Vec<f64> = correlation.iter().map(|v| f64::from(*v)).collect();
+    let lowest = lowest_power(&wide, side);
+    if lowest < -ROUNDING {
+        return Err(format!(
+            "has a power spectrum that falls to {lowest} of its mean, expected none below 0"
+        ));
+    }
+    Ok(())
+}
+
+/// Last dimension of a tensor, which must be odd.
+fn odd_side(file: &SafeTensors<'_>, name: &str) -> Result<usize, String> {
+    let tensor = file
+        .tensor(name)
+        .map_err(|_| format!("tensor '{name}' is missing"))?;
+    match tensor.shape().last() {
+        Some(side) if side % 2 == 1 => Ok(*side),
+        _ => Err(format!(
+            "tensor '{name}' is {:?}, expected [N, p, p] with p odd",
+            tensor.shape()
+        )),
     }
 }
 
@@ -344,14 +484,21 @@ mod tests {
             source: "test".into(),
             credit: "none".into(),
             stretch: "none".into(),
+            psf: "drawn".into(),
+            noise: "white".into(),
             pixel_scale_arcsec: None,
             accepted: 2,
             rejected: BTreeMap::from([("star".into(), 3)]),
             options: String::new(),
         };
         let mut columns = vec![vec![0.5, 0.25]; COLUMNS.len()];
-        columns[10] = vec![f32::NAN; 2];
+        columns[15] = vec![f32::NAN; 2];
         TrainingSet {
+            psf_side: 3,
+            psf: [[0.0, 0.1, 0.0, 0.1, 0.6, 0.1, 0.0, 0.1, 0.0]; 2].concat(),
+            acf_side: 3,
+            noise_acf: [[0.0, 0.2, 0.0, 0.2, 1.0, 0.2, 0.0, 0.2, 0.0]; 2].concat(),
+            variance: Some(vec![1.5; 2 * side * side]),
             description,
             stamps: vec![1.0 / 64.0; 2 * side * side],
             observed: vec![1; 2 * side * side],
@@ -371,7 +518,10 @@ mod tests {
         assert_eq!(read.description, written.description);
         assert_eq!((read.stamps, read.id), (written.stamps, written.id));
         assert_eq!(read.columns[1], [0.5, 0.25]);
-        assert!(read.columns[10][0].is_nan());
+        assert!(read.columns[15][0].is_nan());
+        assert_eq!((read.psf_side, read.psf), (3, written.psf));
+        assert_eq!((read.acf_side, read.noise_acf), (3, written.noise_acf));
+        assert_eq!(read.variance, written.variance);
     }
 
     #[test]
@@ -385,6 +535,18 @@ mod tests {
         assert!(fault(&|s| s.stamps[64] = f32::NAN).contains("'stamps': row 1"));
         assert!(fault(&|s| s.observed[0] = 7).contains("'observed'"));
         assert!(fault(&|s| s.columns[1][1] = f32::INFINITY).contains("'axis_ratio': row 1"));
+        assert!(fault(&|s| s.psf[12] = 0.0).contains("'psf': row 1"));
+        assert!(fault(&|s| s.noise_acf[13] = 0.5).contains("'noise_acf': row 1 has 0.5"));
+        assert!(fault(&|s| s.noise_acf[10] = 0.1).contains("opposite"));
+        let negative = |s: &mut TrainingSet| {
+            for lag in [1, 3, 5, 7] {
+                s.noise_acf[lag] = 0.4;
+            }
+        };
+        assert!(fault(&negative).contains("power spectrum"));
+        let flat = |s: &mut TrainingSet| (s.psf_side, s.psf) = (2, vec![0.25; 8]);
+        assert!(fault(&flat).contains("p odd"));
+        assert!(fault(&|s| s.variance.as_mut().expect("there")[7] = 0.0).contains("'variance'"));
         assert!(fault(&|s| s.description.format_version = 9).contains("version 9"));
         assert!(
             TrainingSet::parse(b"nonsense")

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
+mod forward;
 mod sky;
 
 use clap::Parser;
@@ -142,17 +143,13 @@ fn a_folder_of_png() {
     }
     std::fs::write(pictures.join("notes.txt"), "no picture").expect("a file");
     let sheets = folder.join("sheets");
-    let set = prepare(
-        &pictures,
-        &folder,
-        &["--psf-fwhm", "3", "--sheets", path(&sheets)],
-    );
+    let set = prepare(&pictures, &folder, &["--sheets", path(&sheets)]);
     let set = set.expect("a set");
     check_against_truth(&set, &galaxies(), "PNG");
     assert!(sheets.join("accepted.png").is_file());
     assert_eq!(set.description.source, "pictures");
     // Ids depend on the names alone.
-    let options = ["--psf-fwhm", "3", "--limit", "2", "--name", "drawn"];
+    let options = ["--limit", "2", "--name", "drawn"];
     let again = prepare(&pictures, &folder, &options).expect("a set");
     assert_eq!(again.id, set.id[..2]);
     assert_eq!(again.description.source, "drawn");
@@ -329,10 +326,8 @@ fn check_real(set: &TrainingSet) {
         let stamp: Vec<f64> = set.stamp(i).iter().map(|&v| f64::from(v)).collect();
         let q = column(set, "axis_ratio")[i];
         let hlr = half_light_radius(&stamp, 64, q);
-        assert!(
-            (hlr / 8.0 - 1.0).abs() < 0.015,
-            "{i}: half-light radius {hlr}"
-        );
+        let said = column(set, "half_light_radius_px")[i];
+        assert!((hlr / said - 1.0).abs() < 0.015 && hlr > 7.9, "{i}: {hlr}");
         assert!((0.05..=1.0).contains(&q) && (1.5..6.0).contains(&column(set, "concentration")[i]));
     }
 }
