@@ -56,7 +56,8 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
         .map(|name| TrainingSet::load(args.data.join(name)).map_err(|e| e.to_string()))
         .collect::<Result<Vec<_>, _>>()?;
     let samples = Samples::new(&sets, &recipe.data.conditions, recipe.data.validation)?
-        .with_noise_correlation(recipe.data.noise_correlation);
+        .with_noise_correlation(recipe.data.noise_correlation)
+        .with_likelihood(recipe.data.likelihood);
     if !args.quiet {
         eprintln!(
             "{} stamps for training, {} for validation; output in {}",

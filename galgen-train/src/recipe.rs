@@ -1,5 +1,6 @@
 //! Recipes: one TOML file says everything about a training, so that it can be repeated.
 
+use crate::samples::Likelihood;
 use galgen_core::models::FlowVaePreset;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -52,9 +53,12 @@ pub struct Data {
     /// else by object id.
     pub validation: f64,
     /// Factor on the sky noise in the likelihood, for noise that is correlated between pixels: the
-    /// root of the number of pixels that vary together.
+    /// root of the number of pixels that vary together. Leave it at 1 with `likelihood = "fourier"`.
     #[serde(default = "one")]
     pub noise_correlation: f64,
+    /// `pixel`: independent pixels; `fourier`: noise correlated as the sets say.
+    #[serde(default)]
+    pub likelihood: Likelihood,
 }
 
 /// Steps of one optimiser.

@@ -1,11 +1,15 @@
 //! The stamps of a training in memory: training and validation part, batches, augmentation.
 
 use crate::data::set::{COLUMNS, TrainingSet};
-use crate::models::flow_vae::Batch;
+use crate::models::flow_vae::{Batch, Blur};
+use crate::ops::Filter;
 use candle_core::{Device, Result, Tensor};
 use galgen_core::condition::{Condition, Conditions};
+use galgen_core::models::place_psf;
 use galgen_core::rng::{Philox, Stream};
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Width of the stripes of right ascension that are kept together, in degrees.
 const STRIPE: f64 = 1.0;
@@ -15,7 +19,23 @@ const RANGE_QUANTILES: [f64; 2] = [0.005, 0.995];
 /// Mirror images of a galaxy at position angle 0: bit 0 flips x, bit 1 flips y.
 pub const FLIPS: u8 = 4;
 
-/// Stamps with their conditions, split by object.
+/// Powers of noise below this fraction of the mean are raised to it: resampled noise has none at the
+/// highest frequencies, and no model is right to such accuracy there.
+const POWER_FLOOR: f64 = 0.05;
+
+/// How the noise of pixels enters the likelihood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Likelihood {
+    /// Pixels are independent.
+    #[default]
+    Pixel,
+    /// Noise is correlated as its power spectrum says.
+    Fourier,
+}
+
+/// Stamps with their conditions, split by object. Pixels are shared between clones.
+#[derive(Clone)]
 pub struct Samples {
     /// Side of a stamp in pixels.
     pub side: usize,
@@ -33,11 +53,28 @@ pub struct Samples {
     pub training: Vec<usize>,
     /// Positions of the validation part.
     pub validation: Vec<usize>,
-    stamps: Vec<f32>,
-    observed: Vec<u8>,
-    sky: Vec<f32>,
+    pixels: Arc<Pixels>,
     standardised: Vec<f32>,
     noise_correlation: f32,
+    likelihood: Likelihood,
+}
+
+/// What was observed.
+struct Pixels {
+    /// `[n, side, side]`
+    stamps: Vec<f32>,
+    /// `[n, side, side]`
+    observed: Vec<u8>,
+    /// `[n]`
+    sky: Vec<f32>,
+    /// `[n, psf_side, psf_side]`
+    psf: Vec<f32>,
+    psf_side: usize,
+    /// `[n, acf_side, acf_side]`
+    acf: Vec<f32>,
+    acf_side: usize,
+    /// `[n, side, side]` in units of the sky's, or empty: 1 everywhere.
+    variance: Vec<f32>,
 }
 
 impl Samples {
@@ -57,11 +94,10 @@ impl Samples {
             conditions: Conditions::default(),
             training: Vec::new(),
             validation: Vec::new(),
-            stamps: Vec::new(),
-            observed: Vec::new(),
-            sky: Vec::new(),
+            pixels: Arc::new(Pixels::gather(sets)),
             standardised: Vec::new(),
             noise_correlation: 1.0,
+            likelihood: Likelihood::Pixel,
         };
         let mut seen = HashSet::new();
         for set in sets {
@@ -93,9 +129,6 @@ impl Samples {
                 })
                 .collect::<std::result::Result<Vec<_>, _>>()?;
             let ra = set.column("ra_deg");
-            let sky = set
-                .column("sky_sigma")
-                .expect("a checked set has every column");
             for i in 0..set.len() {
                 let position = samples.ids.len();
                 if !seen.insert(set.id[i]) {
@@ -125,9 +158,6 @@ impl Samples {
                     .values
                     .extend(columns.iter().map(|column| column[i]));
             }
-            samples.stamps.extend_from_slice(&set.stamps);
-            samples.observed.extend_from_slice(&set.observed);
-            samples.sky.extend_from_slice(sky);
         }
         if samples.training.is_empty() || samples.validation.is_empty() {
             return Err(format!(
@@ -150,9 +180,35 @@ impl Samples {
         self
     }
 
+    /// Chooses the likelihood's noise.
+    #[must_use]
+    pub fn with_likelihood(mut self, likelihood: Likelihood) -> Self {
+        self.likelihood = likelihood;
+        self
+    }
+
+    /// The same stamps under other values of the conditions, `[n, k]`; means, deviations and ranges follow.
+    pub fn relabelled(&self, values: Vec<f32>) -> std::result::Result<Self, String> {
+        assert_eq!(values.len(), self.values.len(), "values of all conditions");
+        let names: Vec<String> = self.conditions.list.iter().map(|c| c.name.clone()).collect();
+        let mut samples = Samples {
+            values,
+            ..self.clone()
+        };
+        samples.conditions = samples.describe(&names)?;
+        samples.standardise();
+        Ok(samples)
+    }
+
+    /// Physical values of the conditions of the stamp at `position`.
+    pub fn conditions_of(&self, position: usize) -> &[f32] {
+        let k = self.conditions.len();
+        &self.values[position * k..(position + 1) * k]
+    }
+
     /// Sky noise of the middle training stamp as the likelihood sees it, in units of a stamp's sum.
     pub fn typical_sky(&self) -> f64 {
-        let mut sky: Vec<f32> = self.training.iter().map(|&i| self.sky[i]).collect();
+        let mut sky: Vec<f32> = self.training.iter().map(|&i| self.pixels.sky[i]).collect();
         sky.sort_by(f32::total_cmp);
         f64::from(self.noise_correlation * sky[sky.len() / 2])
     }
@@ -238,13 +294,43 @@ impl Samples {
 
     /// The stamp at `position`, row-major.
     pub fn stamp(&self, position: usize) -> &[f32] {
-        let pixels = self.side * self.side;
-        &self.stamps[position * pixels..(position + 1) * pixels]
+        square(&self.pixels.stamps, self.side, position)
+    }
+
+    /// 1 where the stamp at `position` was observed, 0 where it was filled in.
+    pub fn observed(&self, position: usize) -> &[u8] {
+        square(&self.pixels.observed, self.side, position)
+    }
+
+    /// Point-spread function of the stamp at `position` in its pixels, of odd side [`Samples::psf_side`].
+    pub fn psf(&self, position: usize) -> &[f32] {
+        square(&self.pixels.psf, self.pixels.psf_side, position)
+    }
+
+    /// Side of the point-spread functions.
+    pub fn psf_side(&self) -> usize {
+        self.pixels.psf_side
+    }
+
+    /// Autocorrelation of the noise of the stamp at `position`, of odd side [`Samples::acf_side`].
+    pub fn noise_acf(&self, position: usize) -> &[f32] {
+        square(&self.pixels.acf, self.pixels.acf_side, position)
+    }
+
+    /// Side of the autocorrelations.
+    pub fn acf_side(&self) -> usize {
+        self.pixels.acf_side
+    }
+
+    /// Variance of each pixel in units of the sky's; `None`: 1 everywhere.
+    pub fn variance(&self, position: usize) -> Option<&[f32]> {
+        let all = &self.pixels.variance;
+        (!all.is_empty()).then(|| square(all, self.side, position))
     }
 
     /// Sky noise of a pixel of the stamp at `position`, in units of the stamp's sum.
     pub fn sky(&self, position: usize) -> f64 {
-        f64::from(self.sky[position])
+        f64::from(self.pixels.sky[position])
     }
 
     /// A number that differs for other data: 64-bit FNV-1a of ids, conditions and noise.
@@ -253,7 +339,8 @@ impl Samples {
         let numbers = self
             .values
             .iter()
-            .chain(&self.sky)
+            .chain(&self.pixels.sky)
+            .chain(&self.pixels.psf)
             .map(|v| u64::from(v.to_bits()));
         ids.chain(numbers)
             .fold(0xcbf2_9ce4_8422_2325, |hash, word| {
@@ -265,29 +352,51 @@ impl Samples {
     pub fn batch(&self, chosen: &[(usize, u8)], device: &Device) -> Result<Batch> {
         let n = self.side;
         let b = chosen.len();
-        let mut stamps = Vec::with_capacity(b * n * n);
-        let mut observed = Vec::with_capacity(b * n * n);
-        for &(position, flip) in chosen {
-            let start = position * n * n;
-            for y in 0..n {
-                let y = if flip & 2 == 0 { y } else { n - 1 - y };
-                for x in 0..n {
-                    let x = if flip & 1 == 0 { x } else { n - 1 - x };
-                    stamps.push(self.stamps[start + y * n + x]);
-                    observed.push(f32::from(self.observed[start + y * n + x]));
-                }
+        let pixels = &self.pixels;
+        let stamps = flipped(&pixels.stamps, n, chosen, |v| v);
+        let observed = flipped(&pixels.observed, n, chosen, f32::from);
+        let sigma = |position: usize| self.noise_correlation * pixels.sky[position];
+        let sky = if pixels.variance.is_empty() {
+            let sky = chosen.iter().map(|&(position, _)| sigma(position)).collect();
+            Tensor::from_vec(sky, (b, 1, 1, 1), device)?
+        } else {
+            let mut sky = flipped(&pixels.variance, n, chosen, f32::sqrt);
+            for (plane, &(position, _)) in sky.chunks_exact_mut(n * n).zip(chosen) {
+                plane.iter_mut().for_each(|v| *v *= sigma(position));
             }
-        }
-        let sky: Vec<f32> = chosen
-            .iter()
-            .map(|&(position, _)| self.noise_correlation * self.sky[position])
-            .collect();
+            Tensor::from_vec(sky, (b, 1, n, n), device)?
+        };
         Ok(Batch {
             stamps: Tensor::from_vec(stamps, (b, 1, n, n), device)?,
             observed: Tensor::from_vec(observed, (b, 1, n, n), device)?,
-            sky: Tensor::from_vec(sky, (b, 1, 1, 1), device)?,
+            sky,
+            psf: Some(self.blur(chosen, device)?),
+            noise: match self.likelihood {
+                Likelihood::Pixel => None,
+                Likelihood::Fourier => Some(self.noise(chosen)?),
+            },
             context: self.context(chosen, device)?,
         })
+    }
+
+    fn blur(&self, chosen: &[(usize, u8)], device: &Device) -> Result<Blur> {
+        let (n, p) = (self.side, self.pixels.psf_side);
+        let psf = flipped(&self.pixels.psf, p, chosen, |v| v);
+        let mut planes = vec![0.0; chosen.len() * n * n];
+        for (psf, plane) in psf.chunks_exact(p * p).zip(planes.chunks_exact_mut(n * n)) {
+            place_psf(psf, p, plane, n);
+        }
+        Ok(Blur {
+            filter: Filter::convolution(&psf, p, n)?,
+            plane: Tensor::from_vec(planes, (chosen.len(), 1, n, n), device)?,
+        })
+    }
+
+    /// Power spectra of the sky noise of the stamps at `chosen`, of mean 1.
+    pub fn noise(&self, chosen: &[(usize, u8)]) -> Result<Filter> {
+        let q = self.pixels.acf_side;
+        let acf = flipped(&self.pixels.acf, q, chosen, |v| v);
+        Filter::noise_power(&acf, q, self.side, POWER_FLOOR)
     }
 
     /// Standardised conditions `[b, k]` of the stamps at `chosen`, `None` without conditions.
@@ -334,6 +443,68 @@ impl Samples {
 /// Keys that keep the random numbers of different uses apart.
 const ORDER_KEY: u64 = 0x6f72_6465_7200_0000;
 const FLIP_KEY: u64 = 0x666c_6970_0000_0000;
+
+impl Pixels {
+    fn gather(sets: &[TrainingSet]) -> Self {
+        let sides = |side: fn(&TrainingSet) -> usize| sets.iter().map(side).max().unwrap_or(1);
+        let (psf_side, acf_side) = (sides(TrainingSet::psf_side), sides(TrainingSet::acf_side));
+        let mut all = Pixels {
+            stamps: Vec::new(),
+            observed: Vec::new(),
+            sky: Vec::new(),
+            psf: Vec::new(),
+            psf_side,
+            acf: Vec::new(),
+            acf_side,
+            variance: Vec::new(),
+        };
+        let maps = sets.iter().any(|set| set.variance.is_some());
+        for set in sets {
+            let sky = set.column("sky_sigma");
+            all.stamps.extend_from_slice(&set.stamps);
+            all.observed.extend_from_slice(&set.observed);
+            all.sky.extend_from_slice(sky.expect("a checked set has every column"));
+            all.psf.extend(widened(&set.psf, set.psf_side(), psf_side));
+            all.acf.extend(widened(&set.noise_acf, set.acf_side(), acf_side));
+            match &set.variance {
+                Some(map) => all.variance.extend_from_slice(map),
+                None if maps => all.variance.resize(all.stamps.len(), 1.0),
+                None => {}
+            }
+        }
+        all
+    }
+}
+
+/// Centred squares of odd side `from`, each with zeros around it up to odd side `to`.
+fn widened(squares: &[f32], from: usize, to: usize) -> Vec<f32> {
+    let border = (to - from) / 2;
+    let mut wide = vec![0.0; squares.len() / (from * from) * to * to];
+    for (square, wide) in squares.chunks_exact(from * from).zip(wide.chunks_exact_mut(to * to)) {
+        for (row, to_row) in square.chunks_exact(from).zip(wide.chunks_exact_mut(to).skip(border)) {
+            to_row[border..border + from].copy_from_slice(row);
+        }
+    }
+    wide
+}
+
+fn square<T>(all: &[T], side: usize, position: usize) -> &[T] {
+    &all[position * side * side..(position + 1) * side * side]
+}
+
+/// The squares at `chosen`, mirrored as asked.
+fn flipped<T: Copy>(all: &[T], side: usize, chosen: &[(usize, u8)], f: impl Fn(T) -> f32) -> Vec<f32> {
+    let mut out = Vec::with_capacity(chosen.len() * side * side);
+    for &(position, flip) in chosen {
+        let one = square(all, side, position);
+        let mirrored = |i: usize, bit: u8| if flip & bit == 0 { i } else { side - 1 - i };
+        for y in 0..side {
+            let row = &one[mirrored(y, 2) * side..][..side];
+            out.extend((0..side).map(|x| f(row[mirrored(x, 1)])));
+        }
+    }
+    out
+}
 
 /// Unit and one sentence for the conditions that `prepare` measures.
 fn meaning(name: &str) -> (&'static str, &'static str) {

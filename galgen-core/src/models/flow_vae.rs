@@ -7,7 +7,9 @@
 //!
 //! The density of a stamp x (unit sum, galaxy frame) is the integral over z of p(x | z, c) p(z | c).
 //! p(z | c) is the flow's exact density; p(x | z, c) is an independent Gaussian for every pixel
-//! inside the stamp's circle, with the noise of [`PixelNoise`].
+//! inside the stamp's circle, with the noise of [`PixelNoise`], about the decoder's stamp or, with
+//! [`Forward::Psf`], about that stamp convolved with the observation's point-spread function: then the
+//! decoder draws galaxies as they are in front of the telescope.
 
 use crate::condition::Conditions;
 use crate::math::act::Act;
@@ -51,6 +53,47 @@ impl PixelNoise {
     }
 }
 
+/// What lies between the decoder's light and the pixels of an observed stamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Forward {
+    /// Nothing: the decoder draws stamps as they were observed.
+    #[default]
+    Direct,
+    /// Convolution with the point-spread function of each stamp, given in its pixels. The encoder sees
+    /// it as one more plane after the bands, see [`place_psf`].
+    Psf,
+}
+
+impl Forward {
+    /// Planes of the encoder's input beside the bands.
+    pub fn planes(self) -> usize {
+        match self {
+            Forward::Direct => 0,
+            Forward::Psf => 1,
+        }
+    }
+}
+
+/// Writes a point-spread function of odd side into the encoder's plane of side `n`, centred on pixel
+/// (n / 2, n / 2), zero around it; what does not fit is cut off.
+///
+/// # Panics
+/// If a slice is not a square of its side.
+pub fn place_psf(psf: &[f32], side: usize, plane: &mut [f32], n: usize) {
+    assert_eq!((psf.len(), plane.len()), (side * side, n * n));
+    plane.fill(0.0);
+    for y in 0..side {
+        for x in 0..side {
+            let (to_y, to_x) = (y + n / 2, x + n / 2);
+            let inside = (side / 2..n + side / 2).contains(&to_y) && (side / 2..n + side / 2).contains(&to_x);
+            if inside {
+                plane[(to_y - side / 2) * n + to_x - side / 2] = psf[y * side + x];
+            }
+        }
+    }
+}
+
 /// Configuration of a flow-VAE.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +105,10 @@ pub struct FlowVae {
     pub intensity: f64,
     /// The pixels' likelihood.
     pub noise: PixelNoise,
-    /// Stamp (intensity units) and context to \[mean, ln variance\] of the posterior of z.
+    /// How light becomes an observed stamp.
+    #[serde(default)]
+    pub forward: Forward,
+    /// Stamp and, if any, point-spread function (both in intensity units) and context to \[mean, ln variance\] of the posterior of z.
     pub encoder: Net,
     /// z and context to the unnormalised stamp, non-negative.
     pub decoder: Net,
@@ -88,6 +134,8 @@ pub struct FlowVaePreset {
     pub noise_floor: f64,
     /// Relative pixel noise, see [`PixelNoise`].
     pub noise_relative: f64,
+    /// What lies between the decoder's light and the observed pixels.
+    pub forward: Forward,
 }
 
 impl Default for FlowVaePreset {
@@ -100,6 +148,7 @@ impl Default for FlowVaePreset {
             flow_bins: 8,
             noise_floor: 0.02,
             noise_relative: 0.1,
+            forward: Forward::Direct,
         }
     }
 }
@@ -131,7 +180,8 @@ impl FlowVaePreset {
                 relative: self.noise_relative,
                 typical_sky: 0.0,
             },
-            encoder: self.encoder(bands, geometry.side, conditions),
+            forward: self.forward,
+            encoder: self.encoder(bands + self.forward.planes(), geometry.side, conditions),
             decoder: self.decoder(bands, conditions),
             flow: self.flow(conditions),
         };
@@ -139,7 +189,7 @@ impl FlowVaePreset {
     }
 
     /// Half a dozen intensity units of compression: faint arms and bright cores both matter.
-    fn encoder(&self, bands: usize, side: usize, context: usize) -> Net {
+    fn encoder(&self, planes: usize, side: usize, context: usize) -> Net {
         let mut layers = vec![Layer::Scale(4.0), Layer::Activation(Act::Asinh)];
         for &channels in self.channels.iter().rev().take(1) {
             layers.extend([Layer::conv(channels, 3, 1), Layer::Activation(Act::Silu)]);
@@ -153,7 +203,7 @@ impl FlowVaePreset {
         }
         layers.push(Layer::linear(2 * self.latent));
         Net {
-            input: Shape::square(bands, side),
+            input: Shape::square(planes, side),
             context,
             layers,
         }
@@ -292,7 +342,8 @@ impl FlowVae {
                 return Err(SpecError::new(name, problem));
             }
         }
-        expect("encoder", "input", self.encoder.input, stamp)?;
+        let seen = Shape::square(geometry.bands.len() + self.forward.planes(), geometry.side);
+        expect("encoder", "input", self.encoder.input, seen)?;
         expect(
             "decoder",
             "input",

@@ -2,7 +2,7 @@
 
 mod flow_vae;
 
-pub use flow_vae::{FlowVae, FlowVaePreset, LOG_VARIANCE, PixelNoise};
+pub use flow_vae::{FlowVae, FlowVaePreset, Forward, LOG_VARIANCE, PixelNoise, place_psf};
 
 use crate::condition::Conditions;
 use crate::spec::{SpecError, TensorSpec};

@@ -2,9 +2,10 @@
 //! posterior samples for the flow. The configuration is [`galgen_core::models::FlowVae`].
 
 use crate::lower::{forward, normalise};
+use crate::ops::Filter;
 use crate::params::Parameters;
 use candle_core::{DType, Device, Result, Tensor};
-use galgen_core::models::{FlowVae, LOG_VARIANCE};
+use galgen_core::models::{FlowVae, Forward, LOG_VARIANCE};
 use galgen_core::stamp::{Geometry, window};
 
 /// A batch of stamps, all tensors on one device and of one type.
@@ -13,10 +14,23 @@ pub struct Batch {
     pub stamps: Tensor,
     /// `[b, 1, n, n]`: 1 where a pixel was observed, 0 where it was filled in.
     pub observed: Tensor,
-    /// `[b, 1, 1, 1]`: sky noise of a pixel, in units of the stamp's sum.
+    /// `[b, 1, 1, 1]` sky noise of a pixel, or `[b, 1, n, n]` where it differs, in units of the stamp's sum.
     pub sky: Tensor,
+    /// What blurred the stamps; not used by a model with [`Forward::Direct`].
+    pub psf: Option<Blur>,
+    /// Power spectra of the sky noise ([`Filter::noise_power`]): the likelihood is then that of correlated
+    /// noise. `None`: pixels are independent.
+    pub noise: Option<Filter>,
     /// `[b, k]` standardised conditions, or `None` for an unconditional model.
     pub context: Option<Tensor>,
+}
+
+/// The point-spread functions of a batch.
+pub struct Blur {
+    /// Convolution with them.
+    pub filter: Filter,
+    /// `[b, 1, n, n]`: what the encoder sees of them, see [`galgen_core::models::place_psf`].
+    pub plane: Tensor,
 }
 
 /// The mean over the batch of the two parts of the negative evidence lower bound, in nats.
@@ -64,7 +78,12 @@ impl<'a> Learner<'a> {
 
     /// Mean and ln variance `[b, latent]` of the posterior of z.
     pub fn encode(&self, batch: &Batch) -> Result<(Tensor, Tensor)> {
-        let x = (&batch.stamps * self.model.intensity)?;
+        let x = match (self.model.forward, &batch.psf) {
+            (Forward::Direct, _) => batch.stamps.clone(),
+            (Forward::Psf, Some(psf)) => Tensor::cat(&[&batch.stamps, &psf.plane], 1)?,
+            (Forward::Psf, None) => candle_core::bail!("the model needs point-spread functions"),
+        };
+        let x = (x * self.model.intensity)?;
         let code = forward(
             &self.model.encoder,
             "encoder",
@@ -89,18 +108,55 @@ impl<'a> Learner<'a> {
         light.broadcast_div(&sum)
     }
 
+    /// What would be observed of `decoded` without noise, `[b, bands, n, n]`.
+    pub fn observe(&self, batch: &Batch, decoded: &Tensor) -> Result<Tensor> {
+        match (self.model.forward, &batch.psf) {
+            (Forward::Direct, _) => Ok(decoded.clone()),
+            (Forward::Psf, Some(psf)) => psf.filter.apply(decoded),
+            (Forward::Psf, None) => candle_core::bail!("the model needs point-spread functions"),
+        }
+    }
+
     /// ln p(x | z) of each stamp `[b]`, in intensity units, over observed pixels inside the circle.
+    ///
+    /// Without correlation a Gaussian for every pixel with the variance of
+    /// [`PixelNoise`](galgen_core::models::PixelNoise). With `batch.noise` the covariance is D C D, where
+    /// D holds the same deviations and C is the periodic correlation whose power spectrum is the
+    /// mean of the sky's and of white noise, weighted by their shares of the variance: only the sky is
+    /// correlated. For a white sky C = 1 and both agree, masks included.
     pub fn log_likelihood(&self, batch: &Batch, decoded: &Tensor) -> Result<Tensor> {
         let noise = &self.model.noise;
         let intensity = self.model.intensity;
-        let residual = ((&batch.stamps - decoded)? * intensity)?;
-        let sky = (&batch.sky * intensity)?;
-        let scatter = (decoded * (noise.relative * intensity))?.sqr()?;
-        let variance = scatter.broadcast_add(&(sky.sqr()? + noise.floor * noise.floor)?)?;
-        let terms = ((residual.sqr()? / &variance)? + variance.log()?)?;
-        let terms = (terms + (2.0 * std::f64::consts::PI).ln())?;
+        let expected = self.observe(batch, decoded)?;
+        let residual = ((&batch.stamps - &expected)? * intensity)?;
+        let sky = (&batch.sky * intensity)?.sqr()?;
+        let scatter = (expected * (noise.relative * intensity))?.sqr()?;
+        let variance = scatter.broadcast_add(&(&sky + noise.floor * noise.floor)?)?;
         let counted = batch.observed.broadcast_mul(&self.inside)?;
-        terms.broadcast_mul(&counted)?.flatten_from(1)?.sum(1)? * -0.5
+        let constants = (variance.log()? + (2.0 * std::f64::consts::PI).ln())?;
+        let constants = constants.broadcast_mul(&counted)?;
+        let Some(power) = &batch.noise else {
+            let squares = (residual.sqr()? / &variance)?.broadcast_mul(&counted)?;
+            return (squares + constants)?.flatten_from(1)?.sum(1)? * -0.5;
+        };
+        let items = |t: Tensor| t.flatten_from(1)?.sum(1)?.to_dtype(DType::F64)?.to_vec1::<f64>();
+        let correlated = variance.recip()?.detach().broadcast_mul(&sky)?;
+        let correlated = items(correlated.broadcast_mul(&counted)?)?;
+        let pixels = items(counted.broadcast_as(residual.shape())?.contiguous()?)?;
+        let share: Vec<f64> = correlated.iter().zip(&pixels).map(|(c, n)| c / n.max(1.0)).collect();
+        let mixed = power.map(|p, i| share[i] * p + 1.0 - share[i]);
+        let (b, bands, n, _) = residual.dims4()?;
+        let log_power: Vec<f64> = mixed
+            .sum(f64::ln)
+            .iter()
+            .zip(&pixels)
+            .map(|(sum, pixels)| sum * pixels / (n * n) as f64)
+            .collect();
+        let log_power = Tensor::from_vec(log_power, b, residual.device())?.to_dtype(residual.dtype())?;
+        let standard = (residual / variance.sqrt()?)?.broadcast_mul(&counted)?;
+        let white = mixed.map(|p, _| p.sqrt().recip()).apply(&standard)?;
+        debug_assert_eq!(bands, 1, "one spectrum serves one band");
+        ((white.sqr()? + constants)?.flatten_from(1)?.sum(1)? + log_power)? * -0.5
     }
 
     /// The evidence lower bound with the given standard normal draws `[b, latent]`.

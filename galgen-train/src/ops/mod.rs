@@ -14,6 +14,7 @@ mod norm;
 mod portable;
 mod real;
 mod shift;
+mod spectral;
 mod threads;
 mod upsample;
 
@@ -23,6 +24,7 @@ pub use bias::channel_sum;
 pub use conv::{conv_transpose2d, conv2d, conv2d_weight_grad};
 pub use galgen_core::spec::Padding;
 pub use norm::group_norm;
+pub use spectral::Filter;
 pub use threads::threads;
 pub use upsample::{upsample_nearest2x, upsample2x_conv3x3};
 

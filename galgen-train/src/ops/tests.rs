@@ -4,7 +4,7 @@ use super::*;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 /// Deterministic numbers in [-1, 1].
-fn numbers(n: usize, seed: u64) -> Vec<f64> {
+pub(in crate::ops) fn numbers(n: usize, seed: u64) -> Vec<f64> {
     let mut s = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     (0..n)
         .map(|_| {
@@ -16,7 +16,7 @@ fn numbers(n: usize, seed: u64) -> Vec<f64> {
         .collect()
 }
 
-fn var(shape: &[usize], seed: u64) -> Var {
+pub(in crate::ops) fn var(shape: &[usize], seed: u64) -> Var {
     let t = Tensor::from_vec(numbers(shape.iter().product(), seed), shape, &Device::Cpu).unwrap();
     Var::from_tensor(&t).unwrap()
 }
@@ -108,7 +108,7 @@ fn slow_conv(x: &Tensor, w: &Tensor, s: usize, p: Padding) -> Tensor {
     Tensor::from_vec(y, (b, o, oh, ow), &Device::Cpu).unwrap()
 }
 
-fn close(a: &Tensor, b: &Tensor, tol: f64, name: &str) {
+pub(in crate::ops) fn close(a: &Tensor, b: &Tensor, tol: f64, name: &str) {
     assert_eq!(a.dims(), b.dims(), "{name}");
     let (a, b) = (flat(a), flat(b));
     let scale = b.iter().fold(1.0f64, |m, x| m.max(x.abs()));
