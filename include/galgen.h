@@ -736,6 +736,21 @@ enum galgen_status galgen_session_sample_rendered(struct galgen_session *session
                                                   struct galgen_error *error);
 
 /**
+ * Sets the point-spread function of the stamps that galgen_session_encode and galgen_session_log_likelihood
+ * get from now on, in the stamps' pixels. It matters to models trained with the point-spread function
+ * inside, which draw galaxies as they are in front of the telescope; drawing is not affected.
+ *
+ * `psf` is [side, side], row-major, `side` odd and at most the stamp's, centred on ((side - 1) / 2,
+ * (side - 1) / 2), with any positive sum. NULL with side 0 is none, as in a new session. All is copied.
+ * Exclusive use of `session`; `error` may be NULL. Fails with NULL; ARGUMENT for a function that is not
+ * as described, or a model whose stamps have their blur inside. A failure changes nothing.
+ */
+enum galgen_status galgen_session_set_stamp_psf(struct galgen_session *session,
+                                                const float *psf,
+                                                size_t side,
+                                                struct galgen_error *error);
+
+/**
  * Lower bounds of ln p(stamp | conditions) in nats: the importance-weighted bound (Burda et al. 2016) with
  * `samples` >= 1 posterior draws of (seed, id), whose mean grows towards the truth with `samples`.
  *

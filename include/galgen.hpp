@@ -290,6 +290,15 @@ public:
         return draw(galgen_session_sample_rendered, seed, objects, height_, width_);
     }
 
+    /** Point-spread function of the stamps scored from now on, `side * side` values; none if empty:
+     *  galgen_session_set_stamp_psf. */
+    void stamp_psf(Span<float> psf, std::size_t side) {
+        if (psf.size() != side * side) {
+            throw Error(GALGEN_STATUS_LENGTH, "psf has not side * side elements");
+        }
+        detail::call(galgen_session_set_stamp_psf, get(), psf.data(), side);
+    }
+
     /** Lower bounds of ln p(stamp | conditions): galgen_session_log_likelihood. `n` is the length of
      *  `ids`; `sky` has as many elements, or none. */
     Scores log_likelihood(std::uint64_t seed, std::uint32_t samples, Span<float> stamps,

@@ -88,6 +88,39 @@ fn element_mut<T>(values: &mut [T], i: usize, each: usize) -> &mut [T] {
     &mut values[i * each..(i + 1) * each]
 }
 
+/// Sets the point-spread function of the stamps that galgen_session_encode and galgen_session_log_likelihood
+/// get from now on, in the stamps' pixels. It matters to models trained with the point-spread function
+/// inside, which draw galaxies as they are in front of the telescope; drawing is not affected.
+///
+/// `psf` is [side, side], row-major, `side` odd and at most the stamp's, centred on ((side - 1) / 2,
+/// (side - 1) / 2), with any positive sum. NULL with side 0 is none, as in a new session. All is copied.
+/// Exclusive use of `session`; `error` may be NULL. Fails with NULL; ARGUMENT for a function that is not
+/// as described, or a model whose stamps have their blur inside. A failure changes nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn galgen_session_set_stamp_psf(
+    session: *mut galgen_session,
+    psf: *const f32,
+    side: usize,
+    error: *mut galgen_error,
+) -> galgen_status {
+    let body = || {
+        // SAFETY: the caller's promise, as galgen.h asks.
+        let session = unsafe { pointer::exclusive("session", session) }?;
+        let most = session.session.model().card().geometry.side;
+        if side > most {
+            let problem = format!("side is {side}, expected an odd number of at most {most}");
+            return Err(Failure::argument(problem));
+        }
+        // SAFETY: NULL or as galgen.h asks.
+        let psf = unsafe { pointer::slice("psf", psf, side * side) }?;
+        let (psf, side) = if side == 0 { (&[1.0][..], 1) } else { (psf, side) };
+        let set = session.session.set_psf(psf, side);
+        set.map_err(|e| Failure::argument(e.to_string()))
+    };
+    // SAFETY: `error` is NULL or valid, as galgen.h asks.
+    unsafe { guard(error, body) }
+}
+
 /// Lower bounds of ln p(stamp | conditions) in nats: the importance-weighted bound (Burda et al. 2016) with
 /// `samples` >= 1 posterior draws of (seed, id), whose mean grows towards the truth with `samples`.
 ///

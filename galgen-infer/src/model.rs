@@ -7,7 +7,7 @@ use crate::weights::Weights;
 use alloc::sync::Arc;
 use core::fmt;
 use galgen_core::card::{Card, METADATA_KEY};
-use galgen_core::models::Family;
+use galgen_core::models::{Family, Forward};
 use galgen_core::object::ObjectError;
 
 /// A model file in memory: the card and packed weights. Immutable; share it between threads through
@@ -69,6 +69,14 @@ impl Model {
     /// Number of f32 of one stamp: bands x side x side.
     pub fn stamp_len(&self) -> usize {
         self.card.geometry.pixels()
+    }
+
+    /// Whether the model draws galaxies as they are in front of the telescope, and takes the point-spread
+    /// function of stamps that it encodes or scores.
+    pub fn takes_psf(&self) -> bool {
+        match &self.engine {
+            Engine::FlowVae(engine) => engine.forward() == Forward::Psf,
+        }
     }
 
     /// Number of latent dimensions.

@@ -44,6 +44,8 @@ pub struct Session {
     /// All bands of `shape` added, for measurements.
     light: Vec<f32>,
     context: Vec<f32>,
+    /// Scratch of `set_psf`.
+    psf: Vec<f32>,
     native: Renderer,
     axis_ratio: Option<usize>,
 }
@@ -70,6 +72,7 @@ impl Session {
             shape: vec![0.0; geometry.pixels()],
             light: vec![0.0; if bands > 1 { side * side } else { 0 }],
             context: vec![0.0; model.card().conditions.len()],
+            psf: Vec::with_capacity(side * side),
             native: native.expect("a checked card has a stamp that can be rendered"),
             axis_ratio: model.card().conditions.position(AXIS_RATIO),
             model,
@@ -231,6 +234,49 @@ impl Session {
         };
         decoded.map_err(|NoLight| DrawError::NoLight { id: 0 })?;
         Ok(flags)
+    }
+
+    /// Sets the point-spread function of the stamps that [`encode`](Self::encode) and
+    /// [`log_likelihood`](Self::log_likelihood) get from now on, in the stamps' pixels: row-major, `side`
+    /// odd and at most the stamp's, centred on ((side - 1) / 2, (side - 1) / 2), any positive sum.
+    /// `&[1.0]` is none, and what a new session starts with. Drawing is not affected.
+    ///
+    /// Only a model trained with the point-spread function inside takes one
+    /// ([`Model::takes_psf`]).
+    ///
+    /// # Panics
+    /// If `psf` is not `side * side` long.
+    pub fn set_psf(&mut self, psf: &[f32], side: usize) -> Result<(), DrawError> {
+        assert_eq!(psf.len(), side * side, "length of the point-spread function");
+        let refuse = |field, found, expected| {
+            Err(DrawError::Argument {
+                field,
+                found,
+                expected,
+            })
+        };
+        if !self.model.takes_psf() && psf != [1.0] {
+            let expected = "1: this model was trained on stamps with their blur inside";
+            return refuse("side of the point-spread function", side as f64, expected);
+        }
+        if side.is_multiple_of(2) || side > self.model.card().geometry.side {
+            let expected = "an odd number, at most the stamp's side";
+            return refuse("side of the point-spread function", side as f64, expected);
+        }
+        finite("point-spread function", psf)?;
+        let sum = measure::total(psf);
+        if !(sum.is_finite() && sum > 0.0) {
+            return refuse("sum of the point-spread function", sum, "a positive number");
+        }
+        self.psf.clear();
+        self.psf.extend(psf.iter().map(|&v| (f64::from(v) / sum) as f32));
+        finite("point-spread function over its sum", &self.psf)?;
+        match (&self.model.engine, &mut self.scratch) {
+            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
+                engine.set_psf(&self.psf, side, scratch);
+            }
+        }
+        Ok(())
     }
 
     /// Mean and ln variance (each [`Model::latent`] long) of the posterior of the latent, for a stamp

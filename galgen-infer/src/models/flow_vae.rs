@@ -5,10 +5,11 @@ use crate::error::LoadError;
 use crate::flow::FlowPlan;
 use crate::kernels::Simd;
 use crate::lower::Plan;
+use crate::render::fft::{Convolver, good_length};
 use crate::weights::Weights;
 use alloc::vec;
 use alloc::vec::Vec;
-use galgen_core::models::{FlowVae, LOG_VARIANCE};
+use galgen_core::models::{FlowVae, Forward, LOG_VARIANCE, place_psf};
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::stamp::{Geometry, window};
 
@@ -22,18 +23,87 @@ pub(crate) struct Engine {
     decoder: Plan,
     flow: FlowPlan,
     window: Vec<f32>,
+    side: usize,
     bands: usize,
 }
 
 /// Everything that is written while drawing or scoring one object.
 pub(crate) struct Scratch {
     plans: Vec<f32>,
+    /// Input of the encoder: stamp and, if the model has one, point-spread function.
+    seen: Vec<f32>,
     stamp: Vec<f32>,
+    blur: Option<Blur>,
     code: Vec<f32>,
     z32: Vec<f32>,
     z: Vec<f64>,
     u: Vec<f64>,
     log_weights: LogSumExp,
+}
+
+/// The point-spread function of the stamps to be encoded and scored.
+struct Blur {
+    /// None: nothing to convolve with.
+    set: bool,
+    /// What the encoder sees of it.
+    plane: Vec<f32>,
+    convolver: Convolver,
+    /// Side of the convolver's grid.
+    grid: usize,
+    /// `grid * grid`
+    image: Vec<f64>,
+}
+
+impl Blur {
+    fn new(side: usize) -> Self {
+        // Room for functions of up to the stamp's side; light does not wrap around.
+        let mut grid = good_length(2 * side);
+        if !grid.is_multiple_of(2) {
+            grid = good_length(4 * side);
+        }
+        let mut image = vec![0.0; grid * grid];
+        image[0] = 1.0;
+        let mut blur = Blur {
+            set: false,
+            plane: vec![0.0; side * side],
+            convolver: Convolver::new(grid, grid, &image),
+            grid,
+            image,
+        };
+        place_psf(&[1.0], 1, &mut blur.plane, side);
+        blur
+    }
+
+    fn set(&mut self, psf: &[f32], psf_side: usize, side: usize) {
+        place_psf(psf, psf_side, &mut self.plane, side);
+        self.set = psf_side > 1;
+        let half = psf_side / 2;
+        let grid = self.grid;
+        self.image.fill(0.0);
+        for (i, &value) in psf.iter().enumerate() {
+            let y = (i / psf_side + grid - half) % grid;
+            let x = (i % psf_side + grid - half) % grid;
+            self.image[y * grid + x] = f64::from(value);
+        }
+        self.convolver.set_kernel(&self.image);
+    }
+
+    /// Convolves every plane of `stamp`, of side `side`, in place.
+    fn apply(&mut self, stamp: &mut [f32], side: usize) {
+        if !self.set {
+            return;
+        }
+        let area = side * side;
+        for plane in stamp.chunks_exact_mut(area) {
+            for (to, &from) in self.image.iter_mut().zip(plane.iter()) {
+                *to = f64::from(from);
+            }
+            self.convolver.convolve(&mut self.image[..area], side, side);
+            for (to, &from) in plane.iter_mut().zip(&self.image) {
+                *to = from as f32;
+            }
+        }
+    }
 }
 
 /// A stamp to be scored. The conditions are given apart, standardised.
@@ -61,6 +131,7 @@ impl Engine {
             decoder: Plan::new(&config.decoder, "decoder", weights, simd)?,
             flow: FlowPlan::new(&config.flow, "flow", weights, simd)?,
             window: window(geometry.side),
+            side: geometry.side,
             bands: geometry.bands.len(),
         })
     }
@@ -74,12 +145,34 @@ impl Engine {
         let longest = plans[0].max(plans[1]).max(self.flow.scratch_len());
         Scratch {
             plans: vec![0.0; longest],
+            seen: vec![0.0; self.encoder_input()],
             stamp: vec![0.0; self.bands * self.window.len()],
+            blur: match self.config.forward {
+                Forward::Direct => None,
+                Forward::Psf => Some(Blur::new(self.side)),
+            },
             code: vec![0.0; 2 * self.config.latent],
             z32: vec![0.0; self.config.latent],
             z: vec![0.0; self.config.latent],
             u: vec![0.0; self.config.latent],
             log_weights: LogSumExp::default(),
+        }
+    }
+
+    fn encoder_input(&self) -> usize {
+        (self.bands + self.config.forward.planes()) * self.window.len()
+    }
+
+    /// Whether observed stamps are blurred versions of the model's.
+    pub fn forward(&self) -> Forward {
+        self.config.forward
+    }
+
+    /// The point-spread function of the stamps that are encoded and scored from now on: odd side, at most
+    /// the stamp's, of sum 1. Ignored by a model of [`Forward::Direct`].
+    pub fn set_psf(&self, psf: &[f32], psf_side: usize, scratch: &mut Scratch) {
+        if let Some(blur) = &mut scratch.blur {
+            blur.set(psf, psf_side, self.side);
         }
     }
 
@@ -162,11 +255,12 @@ impl Engine {
     fn encode_into(&self, stamp: &[f32], context: &[f32], scratch: &mut Scratch) {
         let latent = self.config.latent;
         let intensity = self.config.intensity as f32;
-        for (x, &pixel) in scratch.stamp.iter_mut().zip(stamp) {
+        let psf = scratch.blur.as_ref().map_or(&[][..], |b| &b.plane);
+        for (x, &pixel) in scratch.seen.iter_mut().zip(stamp.iter().chain(psf)) {
             *x = pixel * intensity;
         }
         self.encoder.run(
-            &scratch.stamp,
+            &scratch.seen,
             context,
             &mut scratch.code,
             &mut scratch.plans,
@@ -223,10 +317,19 @@ impl Engine {
             }
             let log_prior = self.log_prob_u(context, scratch);
             let Scratch {
-                plans, stamp, z32, ..
+                plans,
+                stamp,
+                blur,
+                z32,
+                ..
             } = scratch;
             let log_pixels = match self.decode_into(z32, context, plans, stamp) {
-                Ok(()) => self.log_pixels(observed, stamp),
+                Ok(()) => {
+                    if let Some(blur) = blur {
+                        blur.apply(stamp, self.side);
+                    }
+                    self.log_pixels(observed, stamp)
+                }
                 Err(NoLight) => f64::NEG_INFINITY,
             };
             scratch

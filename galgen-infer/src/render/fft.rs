@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::f64::consts::PI;
 
 /// A complex number as `[re, im]`.
-pub(super) type Complex = [f64; 2];
+pub(crate) type Complex = [f64; 2];
 
 const ZERO: Complex = [0.0, 0.0];
 
@@ -35,7 +35,7 @@ fn turned(a: Complex) -> Complex {
 }
 
 /// Smallest length of at least `least` whose only prime factors are 2, 3 and 5.
-pub(super) fn good_length(least: usize) -> usize {
+pub(crate) fn good_length(least: usize) -> usize {
     let smooth = |mut n: usize| {
         for p in [2, 3, 5] {
             while n.is_multiple_of(p) {
@@ -171,7 +171,7 @@ fn butterfly5([a, b, c, d, e]: [Complex; 5]) -> [Complex; 5] {
 
 /// Circular convolution of real images with one kernel; all scratch is allocated once.
 #[derive(Clone, Debug)]
-pub(super) struct Convolver {
+pub(crate) struct Convolver {
     width: usize,
     height: usize,
     along_x: Fft,
@@ -186,35 +186,37 @@ pub(super) struct Convolver {
 impl Convolver {
     /// Images of `width x height`, both products of 2, 3 and 5, `height` even; `kernel` of the same size
     /// with its centre at index 0.
-    pub(super) fn new(width: usize, height: usize, kernel: &[f64]) -> Self {
+    pub(crate) fn new(width: usize, height: usize, kernel: &[f64]) -> Self {
         let longest = width.max(height);
         let mut convolver = Self {
             width,
             height,
             along_x: Fft::new(width),
             along_y: Fft::new(height),
-            kernel: Vec::new(),
+            kernel: vec![ZERO; Self::columns(width) * height],
             spectrum: vec![ZERO; Self::columns(width) * height],
             line: vec![ZERO; longest],
             spare: vec![ZERO; longest],
         };
-        convolver.rows_forward(kernel, width, height);
-        let scale = 1.0 / (width as f64 * height as f64);
-        for column in convolver.spectrum.chunks_exact_mut(height) {
-            convolver
-                .along_y
-                .forward(column, &mut convolver.spare[..height]);
-        }
-        convolver.kernel = convolver
-            .spectrum
-            .iter()
-            .map(|&v| times(v, scale))
-            .collect();
+        convolver.set_kernel(kernel);
         convolver
     }
 
+    /// Takes another kernel, of the size given to `new`. Does not allocate.
+    pub(crate) fn set_kernel(&mut self, kernel: &[f64]) {
+        let (width, height) = (self.width, self.height);
+        self.rows_forward(kernel, width, height);
+        let scale = 1.0 / (width as f64 * height as f64);
+        for column in self.spectrum.chunks_exact_mut(height) {
+            self.along_y.forward(column, &mut self.spare[..height]);
+        }
+        for (to, &from) in self.kernel.iter_mut().zip(&self.spectrum) {
+            *to = times(from, scale);
+        }
+    }
+
     /// Bytes that `new` keeps.
-    pub(super) fn bytes(width: u64, height: u64) -> u64 {
+    pub(crate) fn bytes(width: u64, height: u64) -> u64 {
         32 * (width / 2 + 1) * height + 48 * (width + height)
     }
 
@@ -223,7 +225,7 @@ impl Convolver {
     }
 
     /// Convolves `image` (`rows` rows of `columns` values, the rest of the circle is empty) in place.
-    pub(super) fn convolve(&mut self, image: &mut [f64], columns: usize, rows: usize) {
+    pub(crate) fn convolve(&mut self, image: &mut [f64], columns: usize, rows: usize) {
         self.rows_forward(image, columns, rows);
         let h = self.height;
         for (column, kernel) in self

@@ -19,7 +19,7 @@
 
 mod affine;
 mod error;
-mod fft;
+pub(crate) mod fft;
 mod noise;
 mod poisson;
 mod psf;

@@ -1,3 +1,4 @@
 //! How each family learns: its losses.
 
+pub mod critic;
 pub mod flow_vae;
