@@ -1,0 +1,220 @@
+//! The adversarial phase of a flow-VAE: the decoder learns against a [`Critic`] the detail that the pixel
+//! likelihood averages away. Encoder and latent flow stay as they are.
+
+use super::flow_vae::Setup;
+use super::{Objective, Training, Validation, pictures};
+use crate::checkpoint::Rival;
+use crate::models::critic::{self, Critic};
+use crate::models::flow_vae::{Batch, Learner, posterior_sample};
+use crate::optim::Adam;
+use crate::params::Parameters;
+use crate::recipe::Adversarial;
+use candle_core::{DType, Result, Tensor};
+use galgen_infer::{Model, Session};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+const DECODER: [&str; 1] = ["decoder."];
+const KEY: u64 = 0x6164_7665_7273_6500;
+/// Kinds of random numbers of a step.
+const LATENT: u64 = 1;
+const SKY: u64 = 2;
+const SLOPE: [u64; 2] = [3, 4];
+const POSTERIOR: u64 = 5;
+/// Decay of Adam's moments: adversaries change too fast for a long memory of the gradient's direction.
+const BETAS: [f64; 2] = [0.5, 0.99];
+
+/// The decoder against its critic.
+pub struct AdversarialPhase<'s> {
+    setup: &'s Setup<'s>,
+    stage: &'s Adversarial,
+    critic: Critic,
+    /// Draws latents from the finished flow.
+    session: RefCell<Session>,
+}
+
+impl<'s> AdversarialPhase<'s> {
+    /// `model` holds the finished flow. Starts the critic if the training has none.
+    pub fn new(
+        setup: &'s Setup<'s>,
+        stage: &'s Adversarial,
+        model: Arc<Model>,
+        training: &mut Training,
+    ) -> std::result::Result<Self, super::FitError> {
+        let context = setup.samples.conditions.len();
+        let critic = Critic::new(&stage.critic_channels, &setup.geometry, setup.model.intensity, context)?;
+        if training.state.critic.is_none() {
+            let specs = critic.tensors()?;
+            let seed = setup.recipe.seed ^ KEY;
+            training.state.critic = Some(Rival {
+                parameters: Parameters::initialise(&specs, seed, DType::F32, &training.device)?,
+                adam: Adam::default(),
+            });
+        }
+        training.state.adam.betas = BETAS;
+        if let Some(rival) = &mut training.state.critic {
+            rival.adam.betas = BETAS;
+        }
+        Ok(AdversarialPhase {
+            setup,
+            stage,
+            critic,
+            session: RefCell::new(Session::new(model)),
+        })
+    }
+
+    fn chosen(&self, step: u64) -> Vec<(usize, u8)> {
+        let seed = self.setup.recipe.seed ^ KEY;
+        self.setup.samples.choose(seed, step, self.stage.stage.batch)
+    }
+
+    fn key(&self, kind: u64) -> u64 {
+        self.setup.recipe.seed ^ KEY ^ kind
+    }
+
+    /// Draws of the flow under the conditions of `chosen`, `[b, latent]`.
+    fn latents(&self, training: &Training, step: u64, chosen: &[(usize, u8)]) -> Result<Tensor> {
+        let latent = self.setup.model.latent;
+        let mut session = self.session.borrow_mut();
+        let mut z = vec![0f32; chosen.len() * latent];
+        let ids = step * chosen.len() as u64..;
+        for ((&(position, _), z), id) in chosen.iter().zip(z.chunks_exact_mut(latent)).zip(ids) {
+            let conditions = self.setup.samples.conditions_of(position);
+            session
+                .sample_latent(self.key(LATENT), id, conditions, z)
+                .map_err(candle_core::Error::wrap)?;
+        }
+        Tensor::from_vec(z, (chosen.len(), latent), &training.device)
+    }
+
+    /// Drawn galaxies as the telescope of each stamp of `batch` would see them, sky and window included.
+    fn observed(
+        &self,
+        training: &Training,
+        learner: &Learner,
+        batch: &Batch,
+        step: u64,
+        chosen: &[(usize, u8)],
+    ) -> Result<Tensor> {
+        let z = self.latents(training, step, chosen)?;
+        let decoded = learner.decode(&z, batch.context.as_ref())?;
+        let n = self.setup.samples.side;
+        let white = training.normals(self.key(SKY), step, chosen.len(), n * n)?;
+        let sky = self.setup.samples.sky_noise(chosen, &white)?;
+        learner.windowed(&(learner.observe(batch, &decoded)? + sky)?)
+    }
+}
+
+impl Objective for AdversarialPhase<'_> {
+    fn title(&self) -> &'static str {
+        "adversarial"
+    }
+
+    fn prefixes(&self) -> &[&'static str] {
+        &DECODER
+    }
+
+    fn keeps_best(&self) -> bool {
+        false
+    }
+
+    /// A step of the critic.
+    fn prepare(&self, training: &mut Training, step: u64) -> Result<()> {
+        let chosen = self.chosen(step);
+        let batch = self.setup.samples.batch(&chosen, &training.device)?;
+        let learner = self.setup.learner(&training.state.parameters, &training.device)?;
+        let drawn = self.observed(training, &learner, &batch, step, &chosen)?.detach();
+        let n = self.setup.samples.side;
+        let normals = |kind| {
+            let white = training.normals(self.key(kind), step, chosen.len(), n * n)?;
+            white.reshape((chosen.len(), 1, n, n))
+        };
+        let (e0, e1) = (normals(SLOPE[0])?, normals(SLOPE[1])?);
+        let rate = self.stage.critic_learning_rate * self.stage.stage.learning_rate_at(step)
+            / self.stage.stage.learning_rate;
+        let Some(rival) = &mut training.state.critic else {
+            candle_core::bail!("the adversarial phase has a critic")
+        };
+        let losses = self.critic.critic_loss(
+            &rival.parameters,
+            &batch,
+            &drawn,
+            [&e0, &e1],
+            self.stage.penalty,
+        )?;
+        let gradients = losses.critic.backward()?;
+        rival
+            .adam
+            .step(&rival.parameters, &[critic::PREFIX], &gradients, rate, 0.0)?;
+        Ok(())
+    }
+
+    fn loss(&self, training: &Training, step: u64) -> Result<(Tensor, Vec<u64>)> {
+        let chosen = self.chosen(step);
+        let batch = self.setup.samples.batch(&chosen, &training.device)?;
+        let learner = self.setup.learner(&training.state.parameters, &training.device)?;
+        let Some(rival) = &training.state.critic else {
+            candle_core::bail!("the adversarial phase has a critic")
+        };
+        let drawn = self.observed(training, &learner, &batch, step, &chosen)?;
+        let adversarial = self.critic.decoder_loss(&rival.parameters, &batch, &drawn)?;
+        // The likelihood keeps the decoder true to the encoder's latents.
+        let (mean, log_variance) = learner.encode(&batch)?;
+        let latent = self.setup.model.latent;
+        let normals = training.normals(self.key(POSTERIOR), step, chosen.len(), latent)?;
+        let z = posterior_sample(&mean, &log_variance, &normals)?.detach();
+        let decoded = learner.decode(&z, batch.context.as_ref())?;
+        let likelihood = learner.log_likelihood(&batch, &decoded)?.mean_all()?;
+        let loss = (adversarial - (likelihood * self.stage.likelihood)?)?;
+        Ok((loss, self.setup.ids(&chosen)))
+    }
+
+    /// -ELBO of the sharpened decoder: how much of the likelihood the detail costs.
+    fn validate(&self, training: &Training) -> Result<Validation> {
+        self.setup.bound(training)
+    }
+
+    fn draw(&self, training: &Training) -> std::result::Result<(), String> {
+        let label = "adversarial loss (training), -ELBO in nats (held out)";
+        pictures::curves(training, "loss-adversarial.png", label)?;
+        self.drawn(training)
+    }
+}
+
+impl AdversarialPhase<'_> {
+    /// Held-out galaxies beside draws under their conditions through the same telescope.
+    fn drawn(&self, training: &Training) -> std::result::Result<(), String> {
+        let samples = &self.setup.samples;
+        let chosen: Vec<(usize, u8)> = pictures::spread(&samples.validation)
+            .into_iter()
+            .map(|position| (position, 0))
+            .collect();
+        let make = || -> Result<[Vec<f32>; 2]> {
+            let learner = self.setup.learner(&training.state.average, &training.device)?;
+            let batch = samples.batch(&chosen, &training.device)?;
+            let observed = self.observed(training, &learner, &batch, u64::MAX / 2, &chosen)?;
+            let z = self.latents(training, u64::MAX / 2, &chosen)?;
+            let intrinsic = learner.decode(&z, batch.context.as_ref())?;
+            Ok([
+                observed.flatten_all()?.to_vec1()?,
+                intrinsic.flatten_all()?.to_vec1()?,
+            ])
+        };
+        let [observed, intrinsic] = make().map_err(|e| e.to_string())?;
+        let real: Vec<&[f32]> = chosen.iter().map(|&(p, _)| samples.stamp(p)).collect();
+        pictures::pairs(
+            training,
+            "draws-observed.png",
+            samples.side,
+            ("held-out galaxies", &real),
+            ("draws through the same telescope", &observed),
+        )?;
+        pictures::pairs(
+            training,
+            "draws-intrinsic.png",
+            samples.side,
+            ("held-out galaxies", &real),
+            ("draws without point-spread function and noise", &intrinsic),
+        )
+    }
+}
