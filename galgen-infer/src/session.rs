@@ -215,6 +215,28 @@ impl Session {
         Ok((result, frame))
     }
 
+    /// The latent (its [`Model::latent`] numbers) of object `id` under physical `conditions`: what
+    /// [`sample_galaxy_frame`](Self::sample_galaxy_frame) decodes.
+    ///
+    /// # Panics
+    /// If a slice has not the model's length.
+    pub fn sample_latent(
+        &mut self,
+        seed: u64,
+        id: u64,
+        conditions: &[f32],
+        z: &mut [f32],
+    ) -> Result<Flags, DrawError> {
+        let flags = self.set_context(conditions)?;
+        let drawn = match (&self.model.engine, &mut self.scratch) {
+            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
+                engine.draw_latent(seed, id, &self.context, scratch, z)
+            }
+        };
+        drawn.map_err(|NoLight| DrawError::NoLight { id })?;
+        Ok(flags)
+    }
+
     /// The unit-sum stamp of latent `z` under physical `conditions`, in the galaxy frame.
     ///
     /// # Panics

@@ -19,6 +19,8 @@ pub enum Phase {
     Vae,
     /// The latent flow, on the finished encoder.
     Flow,
+    /// The decoder, against a critic.
+    Adversarial,
     /// Nothing more to do.
     Done,
 }
@@ -56,6 +58,19 @@ pub struct State {
     pub adam: Adam,
     /// Validations so far.
     pub history: Vec<Record>,
+    /// The critic of an adversarial phase.
+    pub critic: Option<Rival>,
+    /// Values of the conditions `[n, k]` that were measured on the model's own galaxies, and the step of the
+    /// measurement.
+    pub labels: Option<(u64, Vec<f32>)>,
+}
+
+/// A network that learns against the model and is not part of it.
+pub struct Rival {
+    /// Its weights.
+    pub parameters: Parameters,
+    /// Its optimiser.
+    pub adam: Adam,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +81,10 @@ struct Header {
     adam_step: u64,
     best_loss: Option<f64>,
     history: Vec<Record>,
+    #[serde(default)]
+    critic_step: Option<u64>,
+    #[serde(default)]
+    labelled_at: Option<u64>,
 }
 
 /// What a checkpoint belongs to: a recipe and the data that it is trained on, of which `data` is a digest.
@@ -93,7 +112,19 @@ pub fn save(path: &Path, owner: &str, state: &State) -> Result<(), String> {
             .into_iter()
             .map(|(name, tensor)| (format!("adam/{name}"), tensor)),
     );
+    if let Some(rival) = &state.critic {
+        let weights = rival.parameters.iter(&[""]);
+        all.extend(weights.map(|(name, var)| (format!("critic/{name}"), var.as_tensor().clone())));
+        let moments = rival.adam.state().1;
+        all.extend(moments.into_iter().map(|(name, t)| (format!("critic-adam/{name}"), t)));
+    }
+    if let Some((_, values)) = &state.labels {
+        let labels = Tensor::new(values.as_slice(), &Device::Cpu).map_err(|e| e.to_string())?;
+        all.insert("labels/values".into(), labels);
+    }
     let header = Header {
+        critic_step: state.critic.as_ref().map(|rival| rival.adam.state().0),
+        labelled_at: state.labels.as_ref().map(|(step, _)| *step),
         owner: owner.to_string(),
         phase: state.phase,
         step: state.step,
@@ -143,6 +174,17 @@ pub fn load(path: &Path, owner: &str, device: &Device) -> Result<State, String> 
             best_loss: header.best_loss.unwrap_or(f64::INFINITY),
             adam: Adam::from_state(header.adam_step, part("adam")?)?,
             history: header.history.clone(),
+            critic: match header.critic_step {
+                None => None,
+                Some(step) => Some(Rival {
+                    parameters: Parameters::from_tensors(part("critic")?)?,
+                    adam: Adam::from_state(step, part("critic-adam")?)?,
+                }),
+            },
+            labels: match (header.labelled_at, part("labels")?.pop()) {
+                (Some(step), Some((_, values))) => Some((step, values.to_vec1()?)),
+                _ => None,
+            },
         })
     };
     restore().map_err(|e| broken(&e))

@@ -153,6 +153,10 @@ fn memorisation(
         let (mut mean, mut log_variance) = (vec![0.0; model.latent()], vec![0.0; model.latent()]);
         let mut stamp = vec![0.0; model.stamp_len()];
         let values = conditions(samples, position);
+        if model.takes_psf() {
+            let psf = samples.psf(position);
+            session.set_psf(psf, samples.psf_side()).map_err(refused)?;
+        }
         session
             .encode(
                 samples.stamp(position),
@@ -220,6 +224,11 @@ fn bound(model: &Arc<Model>, samples: &Samples) -> Result<Value, String> {
     for &position in samples.validation.iter().step_by(step).take(BOUND_STAMPS) {
         let values = conditions(samples, position);
         let id = samples.ids[position];
+        if model.takes_psf() {
+            let psf = samples.psf(position);
+            let set = session.set_psf(psf, samples.psf_side());
+            set.map_err(|e| format!("object {id}: {e}"))?;
+        }
         sum += session
             .log_likelihood(samples.stamp(position), values, None, SAMPLES, SEED, id)
             .map_err(|e| format!("object {id}: {e}"))?;

@@ -3,7 +3,7 @@
 use crate::checkpoint::Phase;
 use crate::evaluation;
 use crate::fit::FitError;
-use crate::fit::flow_vae::Trainer;
+use crate::fit::flow_vae::{Setup, Trainer};
 use crate::models::flow_vae::{Batch, Learner};
 use crate::params::Parameters;
 use crate::samples::Samples;
@@ -30,7 +30,6 @@ const TOLERANCE: f64 = 1e-4;
 /// in likelihood is not measured.
 pub fn export(
     trainer: &Trainer,
-    samples: &Samples,
     provenance: serde_json::Value,
     path: &Path,
 ) -> Result<Arc<Model>, FitError> {
@@ -38,29 +37,10 @@ pub fn export(
         let problem = "the training is not finished: continue it with `galgen-train fit --resume`";
         return Err(FitError::File(problem.into()));
     }
+    let samples = &trainer.setup.samples;
     let stored = stored_tensors(&trainer.training.state.best)?;
-    let mut card = Card {
-        format_version: FORMAT_VERSION,
-        name: trainer.setup.recipe.name.clone(),
-        description: trainer.setup.recipe.description.clone(),
-        fingerprint: String::new(),
-        geometry: trainer.setup.geometry.clone(),
-        psf: trainer.setup.recipe.psf.clone(),
-        conditions: samples.conditions.clone(),
-        model: Family::FlowVae(trainer.setup.model.clone()),
-        training: provenance,
-        evaluation: serde_json::Value::Null,
-    };
-    card.fingerprint = card.compute_fingerprint();
-
-    let load = |card: &Card| -> Result<(Vec<u8>, Arc<Model>), FitError> {
-        let metadata = HashMap::from([(METADATA_KEY.to_string(), card.to_json())]);
-        let bytes = tensors::to_bytes(&stored, metadata)?;
-        let model = Model::from_bytes(&bytes)
-            .map_err(|e| FitError::File(format!("the engine refuses the exported model: {e}")))?;
-        Ok((bytes, model))
-    };
-    let (_, model) = load(&card)?;
+    let mut card = card(&trainer.setup, provenance);
+    let (_, model) = load(&stored, &card)?;
     let parity = compare(trainer, samples, &stored, &model)?;
     if parity.worst().is_nan() || parity.worst() > TOLERANCE {
         return Err(FitError::File(format!(
@@ -77,9 +57,42 @@ pub fn export(
         "decoder": parity.decoder,
         "flow_nats": parity.flow,
     });
-    let (bytes, model) = load(&card)?;
+    let (bytes, model) = load(&stored, &card)?;
     galgen_io::atomic::write_atomic(path, &bytes).map_err(|e| FitError::File(e.to_string()))?;
     Ok(model)
+}
+
+/// The engine on `parameters` as they would be exported, without provenance and evaluation.
+pub(crate) fn engine(setup: &Setup, parameters: &Parameters) -> Result<Arc<Model>, FitError> {
+    let card = card(setup, serde_json::Value::Null);
+    Ok(load(&stored_tensors(parameters)?, &card)?.1)
+}
+
+/// The card but for the evaluation.
+fn card(setup: &Setup, training: serde_json::Value) -> Card {
+    let mut card = Card {
+        format_version: FORMAT_VERSION,
+        name: setup.recipe.name.clone(),
+        description: setup.recipe.description.clone(),
+        fingerprint: String::new(),
+        geometry: setup.geometry.clone(),
+        psf: setup.recipe.psf.clone(),
+        conditions: setup.samples.conditions.clone(),
+        model: Family::FlowVae(setup.model.clone()),
+        training,
+        evaluation: serde_json::Value::Null,
+    };
+    card.fingerprint = card.compute_fingerprint();
+    card
+}
+
+/// Bytes of a model file, and how the engine reads them.
+fn load(stored: &BTreeMap<String, Tensor>, card: &Card) -> Result<(Vec<u8>, Arc<Model>), FitError> {
+    let metadata = HashMap::from([(METADATA_KEY.to_string(), card.to_json())]);
+    let bytes = tensors::to_bytes(stored, metadata)?;
+    let model = Model::from_bytes(&bytes)
+        .map_err(|e| FitError::File(format!("the engine refuses the exported model: {e}")))?;
+    Ok((bytes, model))
 }
 
 /// Tensors as they are stored: weights of the convolutional networks rounded to f16.
@@ -154,6 +167,10 @@ fn compare(
         let refused = |e: galgen_infer::DrawError| {
             FitError::File(format!("object {}: {e}", samples.ids[position]))
         };
+        if model.takes_psf() {
+            let psf = samples.psf(position);
+            session.set_psf(psf, samples.psf_side()).map_err(refused)?;
+        }
         let (mut m, mut v) = (vec![0.0; latent], vec![0.0; latent]);
         session
             .encode(samples.stamp(position), values, &mut m, &mut v)

@@ -4,6 +4,7 @@
 //! Every random number depends on (seed, step) only and the state is saved whole, so a training that
 //! was stopped and continued ends with the same weights as one that was not.
 
+mod adversarial;
 pub mod flow_vae;
 mod pictures;
 
@@ -65,6 +66,11 @@ pub trait Objective {
 
     /// Whether the weights of the best validation are kept as [`State::best`].
     fn keeps_best(&self) -> bool;
+
+    /// What comes before the loss of `step`, such as a step of an adversary.
+    fn prepare(&self, _training: &mut Training, _step: u64) -> Result<()> {
+        Ok(())
+    }
 
     /// Loss of `step` under [`State::parameters`], and the objects of its batch.
     fn loss(&self, training: &Training, step: u64) -> Result<(Tensor, Vec<u64>)>;
@@ -152,6 +158,8 @@ impl Training {
                     parameters,
                     adam: Adam::default(),
                     history: Vec::new(),
+                    critic: None,
+                    labels: None,
                 }
             }
         };
@@ -171,16 +179,18 @@ impl Training {
         self.device.is_cpu()
     }
 
-    /// Makes steps of `objective` to the end of `stage`, or until none is `left`; `true` at the end.
+    /// Makes steps of `objective` up to step `end` of `stage`, or until none is `left`; `true` at the end.
     pub fn run_phase(
         &mut self,
         stage: &Stage,
+        end: u64,
         objective: &impl Objective,
         left: &mut u64,
     ) -> std::result::Result<bool, FitError> {
         let bar = self.bar(objective.title(), stage.steps);
         let mut sum = Mean::default();
-        while self.state.step < stage.steps && *left > 0 {
+        while self.state.step < end && *left > 0 {
+            objective.prepare(self, self.state.step)?;
             let (loss, ids) = objective.loss(self, self.state.step)?;
             let value = loss.to_scalar::<f32>()?;
             self.check_finite(value, &ids)?;
@@ -207,8 +217,8 @@ impl Training {
                 objective.draw(self).map_err(FitError::File)?;
             }
         }
-        bar.finish();
-        Ok(self.state.step == stage.steps)
+        bar.finish_and_clear();
+        Ok(self.state.step >= end)
     }
 
     /// Optimiser step on the parameters under `prefixes`, and their moving average.

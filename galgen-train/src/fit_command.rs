@@ -89,11 +89,11 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
     let provenance = provenance(
         &recipe,
         &sets,
-        &samples,
+        &trainer.setup.samples,
         &trainer,
         start.elapsed().as_secs(),
     );
-    export(&trainer, &samples, provenance, &path).map_err(|e| e.to_string())?;
+    export(&trainer, provenance, &path).map_err(|e| e.to_string())?;
     if !args.quiet {
         eprintln!("model: {}", path.display());
     }

@@ -11,10 +11,22 @@ use std::collections::BTreeMap;
 const CLIP_NORM: f64 = 100.0;
 
 /// State of the optimiser: first and second moment of each parameter, and the number of steps made.
-#[derive(Default)]
 pub struct Adam {
+    /// Decay of the first and the second moment; not part of the saved state.
+    pub betas: [f64; 2],
     moments: BTreeMap<String, [Var; 2]>,
     step: u64,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        let rule = ops::Adam::default();
+        Adam {
+            betas: [rule.beta1, rule.beta2],
+            moments: BTreeMap::new(),
+            step: 0,
+        }
+    }
 }
 
 impl Adam {
@@ -58,6 +70,8 @@ impl Adam {
             let rule = ops::Adam {
                 lr: learning_rate,
                 weight_decay: decay,
+                beta1: self.betas[0],
+                beta2: self.betas[1],
                 ..ops::Adam::default()
             };
             ops::adam_step(var, &(g * clip)?, first, second, self.step, &rule)?;
@@ -97,7 +111,11 @@ impl Adam {
             };
             moments.insert(name, [m, v]);
         }
-        Ok(Adam { moments, step })
+        Ok(Adam {
+            moments,
+            step,
+            ..Adam::default()
+        })
     }
 }
 

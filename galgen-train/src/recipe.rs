@@ -31,6 +31,25 @@ pub struct Recipe {
     pub kl_weight: f64,
     /// Training of the latent flow, after the VAE.
     pub flow: Stage,
+    /// Training of the decoder against a critic, after the flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<Adversarial>,
+}
+
+/// Sharpening of the decoder, see [`crate::models::critic`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adversarial {
+    /// Weight of -ln p(stamp | z) in nats beside the adversarial loss, which is of order 1.
+    pub likelihood: f64,
+    /// Weight of the critic's squared slope.
+    pub penalty: f64,
+    /// Channels of the critic; each halves the side of the map.
+    pub critic_channels: Vec<usize>,
+    /// Peak learning rate of the critic.
+    pub critic_learning_rate: f64,
+    /// Steps of the decoder.
+    pub stage: Stage,
 }
 
 fn default_warm_up() -> f64 {

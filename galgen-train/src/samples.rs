@@ -399,6 +399,26 @@ impl Samples {
         Filter::noise_power(&acf, q, self.side, POWER_FLOOR)
     }
 
+    /// Sky noise `[b, 1, n, n]` of the stamps at `chosen`, in units of their sums, from standard normals of as many
+    /// elements: its deviation and correlation are those measured.
+    pub fn sky_noise(&self, chosen: &[(usize, u8)], normals: &Tensor) -> Result<Tensor> {
+        let n = self.side;
+        let colour = self.noise(chosen)?.map(|power, _| power.sqrt());
+        let mut sigma = Vec::with_capacity(chosen.len() * n * n);
+        for &(position, flip) in chosen {
+            let sky = self.pixels.sky[position];
+            if self.pixels.variance.is_empty() {
+                sigma.resize(sigma.len() + n * n, sky);
+            } else {
+                let map = flipped(&self.pixels.variance, n, &[(position, flip)], f32::sqrt);
+                sigma.extend(map.iter().map(|v| v * sky));
+            }
+        }
+        let shape = (chosen.len(), 1, n, n);
+        let sigma = Tensor::from_vec(sigma, shape, normals.device())?;
+        colour.apply(&normals.reshape(shape)?)? * sigma
+    }
+
     /// Standardised conditions `[b, k]` of the stamps at `chosen`, `None` without conditions.
     pub fn context(&self, chosen: &[(usize, u8)], device: &Device) -> Result<Option<Tensor>> {
         let k = self.conditions.len();
@@ -447,7 +467,7 @@ const FLIP_KEY: u64 = 0x666c_6970_0000_0000;
 impl Pixels {
     fn gather(sets: &[TrainingSet]) -> Self {
         let sides = |side: fn(&TrainingSet) -> usize| sets.iter().map(side).max().unwrap_or(1);
-        let (psf_side, acf_side) = (sides(TrainingSet::psf_side), sides(TrainingSet::acf_side));
+        let (psf_side, acf_side) = (sides(|s| s.psf_side), sides(|s| s.acf_side));
         let mut all = Pixels {
             stamps: Vec::new(),
             observed: Vec::new(),
@@ -464,8 +484,8 @@ impl Pixels {
             all.stamps.extend_from_slice(&set.stamps);
             all.observed.extend_from_slice(&set.observed);
             all.sky.extend_from_slice(sky.expect("a checked set has every column"));
-            all.psf.extend(widened(&set.psf, set.psf_side(), psf_side));
-            all.acf.extend(widened(&set.noise_acf, set.acf_side(), acf_side));
+            all.psf.extend(widened(&set.psf, set.psf_side, psf_side));
+            all.acf.extend(widened(&set.noise_acf, set.acf_side, acf_side));
             match &set.variance {
                 Some(map) => all.variance.extend_from_slice(map),
                 None if maps => all.variance.resize(all.stamps.len(), 1.0),

@@ -185,6 +185,32 @@ impl Engine {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), NoLight> {
+        self.latent_into_scratch(seed, id, context, scratch)?;
+        self.decode_into(&scratch.z32, context, &mut scratch.plans, out)
+    }
+
+    /// The latent of object `id`.
+    pub fn draw_latent(
+        &self,
+        seed: u64,
+        id: u64,
+        context: &[f32],
+        scratch: &mut Scratch,
+        z: &mut [f32],
+    ) -> Result<(), NoLight> {
+        self.latent_into_scratch(seed, id, context, scratch)?;
+        z.copy_from_slice(&scratch.z32);
+        Ok(())
+    }
+
+    /// Leaves the latent of object `id` in `scratch.z32`.
+    fn latent_into_scratch(
+        &self,
+        seed: u64,
+        id: u64,
+        context: &[f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), NoLight> {
         let mut rng = Philox::new(seed, id, Stream::Latent);
         scratch.z.fill_with(|| rng.normal());
         self.flow
@@ -196,7 +222,7 @@ impl Engine {
         if scratch.z32.iter().any(|z| !z.is_finite()) {
             return Err(NoLight);
         }
-        self.decode_into(&scratch.z32, context, &mut scratch.plans, out)
+        Ok(())
     }
 
     /// The unit-sum stamp of latent `z`.

@@ -1,6 +1,11 @@
 //! Training of a flow-VAE from a recipe: first encoder and decoder on the evidence lower bound, then
-//! the latent flow on posterior samples of the finished encoder.
+//! the latent flow on posterior samples of the finished encoder, then, if the recipe says so, the decoder
+//! against a critic.
+//!
+//! With the point-spread function in the model, conditions must describe the galaxy in front of the telescope,
+//! which nobody measured: they are measured several times on the way on the model's own reconstructions.
 
+use super::adversarial::AdversarialPhase;
 use super::{FitError, Objective, Setting, Training, Validation, pictures};
 use crate::checkpoint::{self, Phase};
 use crate::models::flow_vae::{Learner, adjust_initial_values, posterior_sample, standardise_flow};
@@ -8,7 +13,8 @@ use crate::params::Parameters;
 use crate::recipe::Recipe;
 use crate::samples::{FLIPS, Samples};
 use candle_core::{DType, Device, Result, Tensor};
-use galgen_core::models::FlowVae;
+use galgen_core::measure;
+use galgen_core::models::{FlowVae, Forward};
 use galgen_core::stamp::Geometry;
 use std::path::Path;
 
@@ -30,7 +36,7 @@ pub struct Setup<'a> {
     /// Stages and weights of the losses.
     pub recipe: &'a Recipe,
     /// The stamps.
-    pub samples: &'a Samples,
+    pub samples: Samples,
 }
 
 /// A training of a flow-VAE in progress.
@@ -74,6 +80,10 @@ impl<'a> Trainer<'a> {
             adjust_initial_values(&model, &parameters)?;
             Ok(parameters)
         })?;
+        let samples = match &training.state.labels {
+            Some((_, values)) => samples.relabelled(values.clone()).map_err(FitError::File)?,
+            None => samples.clone(),
+        };
         let setup = Setup {
             model,
             geometry,
@@ -87,20 +97,99 @@ impl<'a> Trainer<'a> {
     pub fn run(&mut self, limit: Option<u64>) -> std::result::Result<bool, FitError> {
         let mut left = limit.unwrap_or(u64::MAX);
         let Trainer { setup, training } = self;
-        if training.state.phase == Phase::Vae
-            && training.run_phase(&setup.recipe.vae, &VaePhase(setup), &mut left)?
-        {
-            start_flow(setup, training)?;
+        let recipe = setup.recipe;
+        if training.state.phase == Phase::Vae {
+            let mut finished = true;
+            for end in label_steps(recipe.vae.steps) {
+                finished = training.run_phase(&recipe.vae, end, &VaePhase(setup), &mut left)?;
+                if !finished {
+                    break;
+                }
+                if training.state.step == end && setup.model.forward == Forward::Psf {
+                    relabel(setup, training)?;
+                }
+            }
+            if finished {
+                start_flow(setup, training)?;
+            }
         }
         if training.state.phase == Phase::Flow && left > 0 {
             let phase = FlowPhase::new(setup, training)?;
-            if training.run_phase(&setup.recipe.flow, &phase, &mut left)? {
+            if training.run_phase(&recipe.flow, recipe.flow.steps, &phase, &mut left)? {
+                match &recipe.adversarial {
+                    None => training.state.phase = Phase::Done,
+                    Some(_) => start_adversarial(training)?,
+                }
+            }
+        }
+        if let (Phase::Adversarial, Some(stage)) = (training.state.phase, &recipe.adversarial)
+            && left > 0
+        {
+            let model = crate::export::engine(setup, &training.state.best)?;
+            let phase = AdversarialPhase::new(setup, stage, model, training)?;
+            if training.run_phase(&stage.stage, stage.stage.steps, &phase, &mut left)? {
+                training.state.best = training.state.average.copy()?;
+                training.state.critic = None;
                 training.state.phase = Phase::Done;
             }
         }
         training.save()?;
         Ok(training.state.phase == Phase::Done)
     }
+}
+
+/// Steps of the VAE after which the conditions are measured anew: early, when reconstructions are first
+/// good, and at the end, for the flow.
+fn label_steps(steps: u64) -> [u64; 3] {
+    [steps * 2 / 5, steps * 7 / 10, steps]
+}
+
+/// Measures the conditions of every stamp on its reconstruction without point-spread function and noise.
+/// What cannot be measured keeps its value.
+fn relabel(setup: &mut Setup, training: &mut Training) -> std::result::Result<(), FitError> {
+    let step = training.state.step;
+    if training.state.labels.as_ref().is_some_and(|(at, _)| *at == step) {
+        return Ok(());
+    }
+    let samples = &setup.samples;
+    let (side, k) = (samples.side, samples.conditions.len());
+    let mut values = samples.values.clone();
+    let learner = setup.learner(&training.state.average, &training.device)?;
+    let all: Vec<(usize, u8)> = (0..samples.ids.len()).map(|position| (position, 0)).collect();
+    for chosen in all.chunks(VALIDATION_BATCH) {
+        let batch = samples.batch(chosen, &training.device)?;
+        let (mean, _) = learner.encode(&batch)?;
+        let decoded = learner.decode(&mean, batch.context.as_ref())?;
+        let decoded: Vec<f32> = decoded.flatten_all()?.to_vec1()?;
+        for (stamp, &(position, _)) in decoded.chunks_exact(side * side).zip(chosen) {
+            for (j, condition) in samples.conditions.list.iter().enumerate() {
+                if let Some(found) = measured(&condition.name, stamp, side) {
+                    values[position * k + j] = found as f32;
+                }
+            }
+        }
+    }
+    setup.samples = samples.relabelled(values.clone()).map_err(FitError::File)?;
+    training.state.labels = Some((step, values));
+    training.save()
+}
+
+/// The condition called `name` of a noise-free stamp in the galaxy frame.
+fn measured(name: &str, stamp: &[f32], side: usize) -> Option<f64> {
+    let axis_ratio = measure::shape(stamp, side)?.ellipse.axis_ratio;
+    match name {
+        "axis_ratio" => Some(axis_ratio),
+        "concentration" => measure::concentration(stamp, side, axis_ratio),
+        _ => None,
+    }
+}
+
+/// From the best flow to the adversarial phase.
+fn start_adversarial(training: &mut Training) -> Result<()> {
+    training.enter(Phase::Adversarial);
+    training.state.parameters = training.state.best.copy()?;
+    training.state.average = training.state.best.copy()?;
+    Ok(())
 }
 
 impl Setup<'_> {
@@ -113,7 +202,8 @@ impl Setup<'_> {
         Learner::new(&self.model, &self.geometry, parameters, DType::F32, device)
     }
 
-    fn ids(&self, chosen: &[(usize, u8)]) -> Vec<u64> {
+    /// Ids of the objects at `chosen`.
+    pub(super) fn ids(&self, chosen: &[(usize, u8)]) -> Vec<u64> {
         let id = |&(position, _): &(usize, u8)| self.samples.ids[position];
         chosen.iter().map(id).collect()
     }
@@ -122,6 +212,26 @@ impl Setup<'_> {
     fn validation(&self) -> impl Iterator<Item = Vec<(usize, u8)>> {
         let batches = self.samples.validation.chunks(VALIDATION_BATCH);
         batches.map(|chunk| chunk.iter().map(|&position| (position, 0)).collect())
+    }
+
+    /// Negative evidence lower bound of the held-out part under the averaged weights.
+    pub(super) fn bound(&self, training: &Training) -> Result<Validation> {
+        let samples = &self.samples;
+        let learner = self.learner(&training.state.average, &training.device)?;
+        let (mut reconstruction, mut divergence) = (0.0, 0.0);
+        for (i, chosen) in self.validation().enumerate() {
+            let batch = samples.batch(&chosen, &training.device)?;
+            let latent = self.model.latent;
+            let normals = training.normals(VALIDATION_KEY, i as u64, chosen.len(), latent)?;
+            let elbo = learner.elbo(&batch, &normals)?;
+            let weight = chosen.len() as f64 / samples.validation.len() as f64;
+            reconstruction += weight * f64::from(elbo.reconstruction.to_scalar::<f32>()?);
+            divergence += weight * f64::from(elbo.divergence.to_scalar::<f32>()?);
+        }
+        Ok(Validation {
+            loss: reconstruction + divergence,
+            divergence,
+        })
     }
 }
 
@@ -166,22 +276,7 @@ impl Objective for VaePhase<'_> {
     }
 
     fn validate(&self, training: &Training) -> Result<Validation> {
-        let samples = self.0.samples;
-        let learner = self.0.learner(&training.state.average, &training.device)?;
-        let (mut reconstruction, mut divergence) = (0.0, 0.0);
-        for (i, chosen) in self.0.validation().enumerate() {
-            let batch = samples.batch(&chosen, &training.device)?;
-            let latent = self.0.model.latent;
-            let normals = training.normals(VALIDATION_KEY, i as u64, chosen.len(), latent)?;
-            let elbo = learner.elbo(&batch, &normals)?;
-            let weight = chosen.len() as f64 / samples.validation.len() as f64;
-            reconstruction += weight * f64::from(elbo.reconstruction.to_scalar::<f32>()?);
-            divergence += weight * f64::from(elbo.divergence.to_scalar::<f32>()?);
-        }
-        Ok(Validation {
-            loss: reconstruction + divergence,
-            divergence,
-        })
+        self.0.bound(training)
     }
 
     fn draw(&self, training: &Training) -> std::result::Result<(), String> {
@@ -193,7 +288,7 @@ impl Objective for VaePhase<'_> {
 
 /// Held-out galaxies beside their reconstructions.
 fn reconstructions(setup: &Setup, training: &Training) -> std::result::Result<(), String> {
-    let samples = setup.samples;
+    let samples = &setup.samples;
     let chosen: Vec<(usize, u8)> = pictures::spread(&samples.validation)
         .into_iter()
         .map(|position| (position, 0))
@@ -209,7 +304,13 @@ fn reconstructions(setup: &Setup, training: &Training) -> std::result::Result<()
     };
     let decoded = decode().map_err(|e| e.to_string())?;
     let real: Vec<&[f32]> = chosen.iter().map(|&(p, _)| samples.stamp(p)).collect();
-    pictures::reconstructions(training, samples.side, &real, &decoded)
+    pictures::pairs(
+        training,
+        "reconstructions.png",
+        samples.side,
+        ("held-out galaxies", &real),
+        ("their reconstructions, without point-spread function and noise", &decoded),
+    )
 }
 
 /// From the finished VAE to the flow, which learns on the averaged encoder: that one is exported.
@@ -312,7 +413,7 @@ struct Latents {
 impl Latents {
     fn new(setup: &Setup, training: &Training) -> Result<Self> {
         let learner = setup.learner(&training.state.average, &training.device)?;
-        let samples = setup.samples;
+        let samples = &setup.samples;
         let all: Vec<(usize, u8)> = samples
             .training
             .iter()

@@ -38,12 +38,13 @@ pub(super) fn spread(all: &[usize]) -> Vec<usize> {
     all.iter().step_by(step).take(SHOWN).copied().collect()
 }
 
-/// Writes `reconstructions.png`: the `real` images beside the `decoded` ones, in the same order.
-pub(super) fn reconstructions(
+/// Writes the `real` images beside the `decoded` ones, in the same order, each under its title, to `file`.
+pub(super) fn pairs(
     training: &Training,
+    file: &str,
     side: usize,
-    real: &[&[f32]],
-    decoded: &[f32],
+    (title, real): (&str, &[&[f32]]),
+    (other_title, decoded): (&str, &[f32]),
 ) -> Result<(), String> {
     let tile = |pixels| Tile {
         pixels,
@@ -58,11 +59,11 @@ pub(super) fn reconstructions(
         ..SheetOptions::default()
     };
     let sheet = side_by_side(
-        ("held-out galaxies", &real),
-        ("their reconstructions", &decoded),
+        (title, &real),
+        (other_title, &decoded),
         &options,
     );
     sheet
-        .save(training.directory.join("reconstructions.png"))
+        .save(training.directory.join(file))
         .map_err(|e| e.to_string())
 }

@@ -108,6 +108,11 @@ impl<'a> Learner<'a> {
         light.broadcast_div(&sum)
     }
 
+    /// `stamps` under the border window, as observed stamps are.
+    pub fn windowed(&self, stamps: &Tensor) -> Result<Tensor> {
+        stamps.broadcast_mul(&self.window)
+    }
+
     /// What would be observed of `decoded` without noise, `[b, bands, n, n]`.
     pub fn observe(&self, batch: &Batch, decoded: &Tensor) -> Result<Tensor> {
         match (self.model.forward, &batch.psf) {
