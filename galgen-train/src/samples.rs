@@ -19,9 +19,11 @@ const RANGE_QUANTILES: [f64; 2] = [0.005, 0.995];
 /// Mirror images of a galaxy at position angle 0: bit 0 flips x, bit 1 flips y.
 pub const FLIPS: u8 = 4;
 
-/// Powers of noise below this fraction of the mean are raised to it: resampled noise has none at the
-/// highest frequencies, and no model is right to such accuracy there.
+/// In the likelihood, powers of noise below this fraction of the mean are raised to it: resampled noise has
+/// none at the highest frequencies, and no model is right to such accuracy there.
 const POWER_FLOOR: f64 = 0.05;
+/// The same where noise is drawn.
+const DRAWN_POWER_FLOOR: f64 = 1e-6;
 
 /// How the noise of pixels enters the likelihood.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -373,7 +375,7 @@ impl Samples {
             psf: Some(self.blur(chosen, device)?),
             noise: match self.likelihood {
                 Likelihood::Pixel => None,
-                Likelihood::Fourier => Some(self.noise(chosen)?),
+                Likelihood::Fourier => Some(self.noise(chosen, POWER_FLOOR)?),
             },
             context: self.context(chosen, device)?,
         })
@@ -392,18 +394,18 @@ impl Samples {
         })
     }
 
-    /// Power spectra of the sky noise of the stamps at `chosen`, of mean 1.
-    pub fn noise(&self, chosen: &[(usize, u8)]) -> Result<Filter> {
+    /// Power spectra of the sky noise of the stamps at `chosen`, of mean 1 and at least about `floor`.
+    fn noise(&self, chosen: &[(usize, u8)], floor: f64) -> Result<Filter> {
         let q = self.pixels.acf_side;
         let acf = flipped(&self.pixels.acf, q, chosen, |v| v);
-        Filter::noise_power(&acf, q, self.side, POWER_FLOOR)
+        Filter::noise_power(&acf, q, self.side, floor)
     }
 
     /// Sky noise `[b, 1, n, n]` of the stamps at `chosen`, in units of their sums, from standard normals of as many
     /// elements: its deviation and correlation are those measured.
     pub fn sky_noise(&self, chosen: &[(usize, u8)], normals: &Tensor) -> Result<Tensor> {
         let n = self.side;
-        let colour = self.noise(chosen)?.map(|power, _| power.sqrt());
+        let colour = self.noise(chosen, DRAWN_POWER_FLOOR)?.map(|power, _| power.sqrt());
         let mut sigma = Vec::with_capacity(chosen.len() * n * n);
         for &(position, flip) in chosen {
             let sky = self.pixels.sky[position];

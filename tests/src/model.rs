@@ -4,7 +4,7 @@
 use crate::tensors::{random_weights, write_safetensors};
 use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
 use galgen_core::condition::{Condition, Conditions};
-use galgen_core::models::{Family, FlowVaePreset};
+use galgen_core::models::{Family, FlowVaePreset, Forward};
 use galgen_core::stamp::Geometry;
 use serde_json::Value;
 
@@ -12,7 +12,19 @@ use serde_json::Value;
 /// `concentration` on stamps of `side` pixels, a power of 2. The preset's full size at 64, smaller
 /// networks otherwise. Its galaxies are blobs without meaning, the same for the same `seed`.
 pub fn random_model(side: usize, seed: u64) -> Vec<u8> {
-    let card = card(side);
+    from_card(&card(side), seed)
+}
+
+/// The same with the point-spread function inside the model.
+pub fn random_model_with_psf(side: usize, seed: u64) -> Vec<u8> {
+    let preset = FlowVaePreset {
+        forward: Forward::Psf,
+        ..preset(side)
+    };
+    from_card(&card_of(side, &preset), seed)
+}
+
+fn from_card(card: &Card, seed: u64) -> Vec<u8> {
     let specs = card.check().expect("the preset fits the card");
     let tensors = random_weights(&specs, seed);
     write_safetensors(&tensors, &[(METADATA_KEY, &card.to_json())])
@@ -20,13 +32,17 @@ pub fn random_model(side: usize, seed: u64) -> Vec<u8> {
 
 /// The card of [`random_model`].
 pub fn card(side: usize) -> Card {
+    card_of(side, &preset(side))
+}
+
+fn card_of(side: usize, preset: &FlowVaePreset) -> Card {
     let geometry = Geometry {
         side,
         bands: vec!["r".into()],
         half_light_radius: side as f64 / 8.0,
     };
     let conditions = conditions();
-    let model = preset(side)
+    let model = preset
         .build(&geometry, conditions.len())
         .expect("a power of 2 as the side");
     let mut card = Card {

@@ -23,6 +23,8 @@ const SLOPE: [u64; 2] = [3, 4];
 const POSTERIOR: u64 = 5;
 /// Decay of Adam's moments: adversaries change too fast for a long memory of the gradient's direction.
 const BETAS: [f64; 2] = [0.5, 0.99];
+/// The critic's slope is penalised in one step of so many, with so many times the weight (Karras et al. 2020).
+const SLOPE_EVERY: u64 = 4;
 
 /// The decoder against its critic.
 pub struct AdversarialPhase<'s> {
@@ -135,14 +137,12 @@ impl Objective for AdversarialPhase<'_> {
         let Some(rival) = &mut training.state.critic else {
             candle_core::bail!("the adversarial phase has a critic")
         };
-        let losses = self.critic.critic_loss(
-            &rival.parameters,
-            &batch,
-            &drawn,
-            [&e0, &e1],
-            self.stage.penalty,
-        )?;
-        let gradients = losses.critic.backward()?;
+        let slope = (SLOPE_EVERY as f64 * self.stage.penalty, [&e0, &e1]);
+        let slope = step.is_multiple_of(SLOPE_EVERY).then_some(slope);
+        let loss = self
+            .critic
+            .critic_loss(&rival.parameters, &batch, &drawn, slope)?;
+        let gradients = loss.backward()?;
         rival
             .adam
             .step(&rival.parameters, &[critic::PREFIX], &gradients, rate, 0.0)?;

@@ -30,14 +30,6 @@ pub struct Critic {
     intensity: f64,
 }
 
-/// Losses of one pass.
-pub struct Losses {
-    /// Of the pairs, and what is added for the slope.
-    pub critic: Tensor,
-    /// |grad D|^2 at real and at drawn stamps, a part of `critic`.
-    pub penalty: Tensor,
-}
-
 impl Critic {
     /// `channels` from the first halving on; the stamp's side is halved once for each.
     pub fn new(
@@ -98,29 +90,27 @@ impl Critic {
         forward(&self.net, PREFIX, parameters, &x, batch.context.as_ref())
     }
 
-    /// Loss of the critic on the real stamps of `batch` and `drawn` ones, with normals like the stamps for each of
-    /// both, and `penalty` times |grad D|^2 / 2.
+    /// Loss of the critic on the real stamps of `batch` and `drawn` ones; with `slope`, a weight and standard
+    /// normals like the stamps for each of both, the weight times half of |grad D|^2 at both is added.
     pub fn critic_loss(
         &self,
         parameters: &Parameters,
         batch: &Batch,
         drawn: &Tensor,
-        normals: [&Tensor; 2],
-        penalty: f64,
-    ) -> Result<Losses> {
+        slope: Option<(f64, [&Tensor; 2])>,
+    ) -> Result<Tensor> {
         let real = self.judge(parameters, batch, &batch.stamps)?;
         let fake = self.judge(parameters, batch, drawn)?;
-        let mut slope = Vec::new();
-        for ((x, opinion), e) in [(&batch.stamps, &real), (drawn, &fake)].into_iter().zip(normals) {
-            let moved = self.judge(parameters, batch, &self.moved(x, e)?)?;
-            slope.push(((moved - opinion)?.sqr()?.mean_all()? * (1.0 / (STEP * STEP)))?);
+        let mut loss = softplus(&(&fake - &real)?)?.mean_all()?;
+        if let Some((weight, normals)) = slope {
+            let stamps = [(&batch.stamps, &real), (drawn, &fake)];
+            for ((x, opinion), e) in stamps.into_iter().zip(normals) {
+                let moved = self.judge(parameters, batch, &self.moved(x, e)?)?;
+                let square = (moved - opinion)?.sqr()?.mean_all()?;
+                loss = (loss + (square * (0.5 * weight / (STEP * STEP)))?)?;
+            }
         }
-        let penalised = (&slope[0] + &slope[1])?;
-        let pairs = softplus(&(fake - real)?)?.mean_all()?;
-        Ok(Losses {
-            critic: (pairs + (&penalised * (0.5 * penalty))?)?,
-            penalty: penalised,
-        })
+        Ok(loss)
     }
 
     /// `x` moved so that its compressed version asinh(gain x) moves by `STEP` times `e`, to first order.

@@ -128,7 +128,9 @@ impl<'a> Learner<'a> {
     /// [`PixelNoise`](galgen_core::models::PixelNoise). With `batch.noise` the covariance is D C D, where
     /// D holds the same deviations and C is the periodic correlation whose power spectrum is the
     /// mean of the sky's and of white noise, weighted by their shares of the variance: only the sky is
-    /// correlated. For a white sky C = 1 and both agree, masks included.
+    /// correlated. For a white sky C = 1 and both agree, masks included. For any other sky it is a
+    /// density for whole stamps, and an approximation where pixels are masked: the hidden ones count as
+    /// pixels without residual, and ln det C in proportion to the observed ones.
     pub fn log_likelihood(&self, batch: &Batch, decoded: &Tensor) -> Result<Tensor> {
         let noise = &self.model.noise;
         let intensity = self.model.intensity;
