@@ -332,6 +332,8 @@ fn training_step(report: &mut Report) {
             stamps: batch.stamps.to_device(device)?,
             observed: batch.observed.to_device(device)?,
             sky: batch.sky.to_device(device)?,
+            psf: None,
+            noise: None,
             context: batch.context.map(|c| c.to_device(device)).transpose()?,
         };
         let normals = variable(5, &[STAMPS, model.latent], device, dtype)?;

@@ -117,6 +117,8 @@ pub fn random_batch(b: usize, conditions: usize, seed: u64, dtype: DType) -> Bat
         stamps: tensor(&wide(&set.stamps), &[b, 1, SIDE, SIDE], dtype),
         observed: tensor(&observed, &[b, 1, SIDE, SIDE], dtype),
         sky: tensor(&sky, &[b, 1, 1, 1], dtype),
+        psf: None,
+        noise: None,
         context: (conditions > 0).then(|| tensor(&context, &[b, conditions], dtype)),
     }
 }

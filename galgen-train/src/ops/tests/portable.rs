@@ -264,6 +264,8 @@ fn a_training_step() {
         stamps: (light / 100.0).unwrap(),
         observed: Tensor::ones((STAMPS, 1, SIDE, SIDE), DType::F64, &Device::Cpu).unwrap(),
         sky: Tensor::full(1e-3, (STAMPS, 1, 1, 1), &Device::Cpu).unwrap(),
+        psf: None,
+        noise: None,
         context: Some(var(&[STAMPS, 2], 2).as_detached_tensor()),
     };
     let normals = var(&[STAMPS, model.latent], 3).as_detached_tensor();
