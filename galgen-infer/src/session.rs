@@ -179,7 +179,9 @@ impl Session {
 
         let side = card.geometry.side;
         let light = sum_bands(&self.shape, &mut self.light);
-        let moments = measure::shape(light, side);
+        let circular =
+            measure::half_light_radius(light, side, 1.0).ok_or(DrawError::NoLight { id })?;
+        let moments = measure::shape_of_radius(light, side, circular);
         let turn = match moments {
             Some(m) if m.ellipse.axis_ratio < ROUND => m.ellipse.position_angle,
             _ => {
@@ -195,8 +197,11 @@ impl Session {
                 (None, None) => 1.0,
             },
         };
-        let radius =
-            measure::half_light_radius(light, side, axis_ratio).ok_or(DrawError::NoLight { id })?;
+        let radius = if axis_ratio == 1.0 {
+            circular
+        } else {
+            measure::half_light_radius(light, side, axis_ratio).ok_or(DrawError::NoLight { id })?
+        };
 
         let unrenderable = |_| DrawError::Unrenderable { id };
         let lens = Lens::new(object.shear[0], object.shear[1], object.magnification)

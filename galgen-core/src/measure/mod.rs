@@ -25,7 +25,7 @@ pub use asymmetry::{Asymmetry, asymmetry};
 pub use growth::{
     concentration, concentration_in, flux_within, half_light_radius, radii_holding, radius_holding,
 };
-pub use moments::{Moments, moments, shape};
+pub use moments::{Moments, moments, shape, shape_of_radius};
 pub use morphology::{Morphology, morphology};
 pub use petrosian::PETROSIAN_RATIO;
 pub use pixels::{Noise, Pixels};

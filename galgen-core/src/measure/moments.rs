@@ -92,14 +92,16 @@ pub fn moments(
 /// # Panics
 /// If `image` is not `side * side` long.
 pub fn shape(image: &[f32], side: usize) -> Option<Moments> {
-    let radius = half_light_radius(image, side, 1.0)?;
-    moments(
-        image,
-        side,
-        &Ellipse::centred(side, 1.0),
-        SHAPE_WEIGHT * radius,
-        false,
-    )
+    shape_of_radius(image, side, half_light_radius(image, side, 1.0)?)
+}
+
+/// [`shape`] of a stamp whose circular half-light radius is known.
+///
+/// # Panics
+/// If `image` is not `side * side` long.
+pub fn shape_of_radius(image: &[f32], side: usize, radius: f64) -> Option<Moments> {
+    let circles = Ellipse::centred(side, 1.0);
+    moments(image, side, &circles, SHAPE_WEIGHT * radius, false)
 }
 
 /// -ln(axis ratio) (cos 2 angle, sin 2 angle): a shape as a point of the plane, the circle at 0, with

@@ -243,15 +243,34 @@ fn ceil(value: f64) -> usize {
     below + usize::from((below as f64) < value)
 }
 
+/// A side of a [`Parallelogram`].
+#[derive(Clone, Copy)]
+struct Edge {
+    /// From corner to corner.
+    along: [f64; 2],
+    /// 1 over each part of it, see [`reciprocal`].
+    per: [f64; 2],
+}
+
+impl Edge {
+    fn new(along: [f64; 2]) -> Self {
+        Self {
+            along,
+            per: along.map(reciprocal),
+        }
+    }
+}
+
 /// Image of a unit cell: the same for all cells of a map.
 struct Parallelogram {
     /// Images of the cell's edges along x and along y.
-    edges: [[f64; 2]; 2],
+    edges: [Edge; 2],
     /// Half of the bounding box.
     reach: [f64; 2],
     /// Inverse of the matrix, row-major, and the area.
     inverse: [f64; 4],
-    area: f64,
+    /// 1 over the area.
+    density: f64,
     /// +1 if the corners run counter-clockwise, else -1.
     turn: f64,
     /// Factor of the cell's slopes: 0 for a bounding box, else 1.
@@ -273,13 +292,13 @@ impl Parallelogram {
     fn of(m: [f64; 4], tilt: f64) -> Self {
         let determinant = m[0] * m[3] - m[1] * m[2];
         Self {
-            edges: [[m[0], m[2]], [m[1], m[3]]],
+            edges: [Edge::new([m[0], m[2]]), Edge::new([m[1], m[3]])],
             reach: [
                 0.5 * (libm::fabs(m[0]) + libm::fabs(m[1])),
                 0.5 * (libm::fabs(m[2]) + libm::fabs(m[3])),
             ],
             inverse: [m[3], -m[1], -m[2], m[0]].map(|v| v / determinant),
-            area: libm::fabs(determinant),
+            density: 1.0 / libm::fabs(determinant),
             turn: if determinant < 0.0 { -1.0 } else { 1.0 },
             tilt,
         }
@@ -289,16 +308,17 @@ impl Parallelogram {
     fn plane(&self, flux: f64, slope: [f64; 2], centre: [f64; 2]) -> Plane {
         let inverse = &self.inverse;
         let along = [
-            self.tilt * (slope[0] * inverse[0] + slope[1] * inverse[2]) / self.area,
-            self.tilt * (slope[0] * inverse[1] + slope[1] * inverse[3]) / self.area,
+            self.tilt * (slope[0] * inverse[0] + slope[1] * inverse[2]) * self.density,
+            self.tilt * (slope[0] * inverse[1] + slope[1] * inverse[3]) * self.density,
         ];
-        let value = flux / self.area - along[0] * centre[0] - along[1] * centre[1];
+        let value = flux * self.density - along[0] * centre[0] - along[1] * centre[1];
         Plane { value, along }
     }
 
     /// Integrates the plane over the overlap of the parallelogram with every pixel of the window.
     fn deposit(&self, centre: [f64; 2], plane: &Plane, window: &mut Window<'_>) {
-        let [a, b] = self.edges;
+        let [along_x, along_y] = self.edges;
+        let (a, b) = (along_x.along, along_y.along);
         let corner = |s: f64, t: f64| {
             [
                 centre[0] + 0.5 * (s * a[0] + t * b[0]),
@@ -306,10 +326,10 @@ impl Parallelogram {
             ]
         };
         let (first, second, last) = (corner(-1.0, -1.0), corner(1.0, -1.0), corner(-1.0, 1.0));
-        window.edge(first, a, self.turn, plane);
-        window.edge(second, b, self.turn, plane);
-        window.edge(last, a, -self.turn, plane);
-        window.edge(first, b, -self.turn, plane);
+        window.edge(first, &along_x, self.turn, plane);
+        window.edge(second, &along_y, self.turn, plane);
+        window.edge(last, &along_x, -self.turn, plane);
+        window.edge(first, &along_y, -self.turn, plane);
     }
 }
 
@@ -329,14 +349,14 @@ impl Window<'_> {
     /// runs within a column, a part to the right of it, across whose whole width the plane then counts,
     /// and the rest to the left. Clamped arithmetic instead of a walk from border to border: which parts
     /// are empty changes from cell to cell, and branches on it would be mispredicted.
-    fn edge(&mut self, start: [f64; 2], edge: [f64; 2], weight: f64, plane: &Plane) {
-        if edge[1] == 0.0 {
+    fn edge(&mut self, start: [f64; 2], edge: &Edge, weight: f64, plane: &Plane) {
+        let [x0, y0] = start;
+        let [dx, dy] = edge.along;
+        let [per_x, per_y] = edge.per;
+        if dy == 0.0 {
             return;
         }
-        let [x0, y0] = start;
-        let [dx, dy] = edge;
         let [gx, gy] = plane.along;
-        let (per_x, per_y) = (reciprocal(dx), reciprocal(dy));
         let rising = weight * dy;
         let (skew_x, skew_y) = (gx * dx * dx / 24.0, gy * dx * dy / 12.0);
         for row in 0..self.rows {
