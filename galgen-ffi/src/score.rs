@@ -113,7 +113,11 @@ pub unsafe extern "C" fn galgen_session_set_stamp_psf(
         }
         // SAFETY: NULL or as galgen.h asks.
         let psf = unsafe { pointer::slice("psf", psf, side * side) }?;
-        let (psf, side) = if side == 0 { (&[1.0][..], 1) } else { (psf, side) };
+        let (psf, side) = if side == 0 {
+            (&[1.0][..], 1)
+        } else {
+            (psf, side)
+        };
         let set = session.session.set_psf(psf, side);
         set.map_err(|e| Failure::argument(e.to_string()))
     };

@@ -274,7 +274,11 @@ impl Session {
     /// # Panics
     /// If `psf` is not `side * side` long.
     pub fn set_psf(&mut self, psf: &[f32], side: usize) -> Result<(), DrawError> {
-        assert_eq!(psf.len(), side * side, "length of the point-spread function");
+        assert_eq!(
+            psf.len(),
+            side * side,
+            "length of the point-spread function"
+        );
         let refuse = |field, found, expected| {
             Err(DrawError::Argument {
                 field,
@@ -296,7 +300,8 @@ impl Session {
             return refuse("sum of the point-spread function", sum, "a positive number");
         }
         self.psf.clear();
-        self.psf.extend(psf.iter().map(|&v| (f64::from(v) / sum) as f32));
+        self.psf
+            .extend(psf.iter().map(|&v| (f64::from(v) / sum) as f32));
         finite("point-spread function over its sum", &self.psf)?;
         match (&self.model.engine, &mut self.scratch) {
             (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {

@@ -116,7 +116,11 @@ pub fn save(path: &Path, owner: &str, state: &State) -> Result<(), String> {
         let weights = rival.parameters.iter(&[""]);
         all.extend(weights.map(|(name, var)| (format!("critic/{name}"), var.as_tensor().clone())));
         let moments = rival.adam.state().1;
-        all.extend(moments.into_iter().map(|(name, t)| (format!("critic-adam/{name}"), t)));
+        all.extend(
+            moments
+                .into_iter()
+                .map(|(name, t)| (format!("critic-adam/{name}"), t)),
+        );
     }
     if let Some((_, values)) = &state.labels {
         let labels = Tensor::new(values.as_slice(), &Device::Cpu).map_err(|e| e.to_string())?;

@@ -192,7 +192,12 @@ impl Samples {
     /// The same stamps under other values of the conditions, `[n, k]`; means, deviations and ranges follow.
     pub fn relabelled(&self, values: Vec<f32>) -> std::result::Result<Self, String> {
         assert_eq!(values.len(), self.values.len(), "values of all conditions");
-        let names: Vec<String> = self.conditions.list.iter().map(|c| c.name.clone()).collect();
+        let names: Vec<String> = self
+            .conditions
+            .list
+            .iter()
+            .map(|c| c.name.clone())
+            .collect();
         let mut samples = Samples {
             values,
             ..self.clone()
@@ -359,7 +364,10 @@ impl Samples {
         let observed = flipped(&pixels.observed, n, chosen, f32::from);
         let sigma = |position: usize| self.noise_correlation * pixels.sky[position];
         let sky = if pixels.variance.is_empty() {
-            let sky = chosen.iter().map(|&(position, _)| sigma(position)).collect();
+            let sky = chosen
+                .iter()
+                .map(|&(position, _)| sigma(position))
+                .collect();
             Tensor::from_vec(sky, (b, 1, 1, 1), device)?
         } else {
             let mut sky = flipped(&pixels.variance, n, chosen, f32::sqrt);
@@ -405,7 +413,9 @@ impl Samples {
     /// elements: its deviation and correlation are those measured.
     pub fn sky_noise(&self, chosen: &[(usize, u8)], normals: &Tensor) -> Result<Tensor> {
         let n = self.side;
-        let colour = self.noise(chosen, DRAWN_POWER_FLOOR)?.map(|power, _| power.sqrt());
+        let colour = self
+            .noise(chosen, DRAWN_POWER_FLOOR)?
+            .map(|power, _| power.sqrt());
         let mut sigma = Vec::with_capacity(chosen.len() * n * n);
         for &(position, flip) in chosen {
             let sky = self.pixels.sky[position];
@@ -485,9 +495,11 @@ impl Pixels {
             let sky = set.column("sky_sigma");
             all.stamps.extend_from_slice(&set.stamps);
             all.observed.extend_from_slice(&set.observed);
-            all.sky.extend_from_slice(sky.expect("a checked set has every column"));
+            all.sky
+                .extend_from_slice(sky.expect("a checked set has every column"));
             all.psf.extend(widened(&set.psf, set.psf_side, psf_side));
-            all.acf.extend(widened(&set.noise_acf, set.acf_side, acf_side));
+            all.acf
+                .extend(widened(&set.noise_acf, set.acf_side, acf_side));
             match &set.variance {
                 Some(map) => all.variance.extend_from_slice(map),
                 None if maps => all.variance.resize(all.stamps.len(), 1.0),
@@ -502,8 +514,14 @@ impl Pixels {
 fn widened(squares: &[f32], from: usize, to: usize) -> Vec<f32> {
     let border = (to - from) / 2;
     let mut wide = vec![0.0; squares.len() / (from * from) * to * to];
-    for (square, wide) in squares.chunks_exact(from * from).zip(wide.chunks_exact_mut(to * to)) {
-        for (row, to_row) in square.chunks_exact(from).zip(wide.chunks_exact_mut(to).skip(border)) {
+    for (square, wide) in squares
+        .chunks_exact(from * from)
+        .zip(wide.chunks_exact_mut(to * to))
+    {
+        for (row, to_row) in square
+            .chunks_exact(from)
+            .zip(wide.chunks_exact_mut(to).skip(border))
+        {
             to_row[border..border + from].copy_from_slice(row);
         }
     }
@@ -515,7 +533,12 @@ fn square<T>(all: &[T], side: usize, position: usize) -> &[T] {
 }
 
 /// The squares at `chosen`, mirrored as asked.
-fn flipped<T: Copy>(all: &[T], side: usize, chosen: &[(usize, u8)], f: impl Fn(T) -> f32) -> Vec<f32> {
+fn flipped<T: Copy>(
+    all: &[T],
+    side: usize,
+    chosen: &[(usize, u8)],
+    f: impl Fn(T) -> f32,
+) -> Vec<f32> {
     let mut out = Vec::with_capacity(chosen.len() * side * side);
     for &(position, flip) in chosen {
         let one = square(all, side, position);

@@ -63,7 +63,10 @@ fn unobserved_pixels_are_not_judged() {
     let before = number(critic.decoder_loss(&parameters, &batch, &fake));
     let hidden = batch.observed.affine(-1.0, 1.0).expect("a mask");
     let changed = (&fake + (hidden * 0.3).expect("light")).expect("stamps");
-    assert_eq!(before, number(critic.decoder_loss(&parameters, &batch, &changed)));
+    assert_eq!(
+        before,
+        number(critic.decoder_loss(&parameters, &batch, &changed))
+    );
 }
 
 /// The penalty's mean over the random steps is |grad D|^2, the gradient taken by central differences over
@@ -76,11 +79,25 @@ fn the_penalty_is_the_squared_slope() {
     let draws = 400;
     // With real and drawn stamps alike, both slopes are the same.
     let zeros = batch.stamps.zeros_like().expect("zeros");
-    let base = number(critic.critic_loss(&parameters, &batch, &batch.stamps, Some((1.0, [&zeros, &zeros]))));
+    let base = number(critic.critic_loss(
+        &parameters,
+        &batch,
+        &batch.stamps,
+        Some((1.0, [&zeros, &zeros])),
+    ));
     let (mut mean, mut square) = (0.0, 0.0);
     for draw in 0..draws {
-        let e = tensor(&random_values(B * pixels, 1000 + draw), &[B, 1, SIDE, SIDE], DType::F64);
-        let with = number(critic.critic_loss(&parameters, &batch, &batch.stamps, Some((1.0, [&e, &zeros]))));
+        let e = tensor(
+            &random_values(B * pixels, 1000 + draw),
+            &[B, 1, SIDE, SIDE],
+            DType::F64,
+        );
+        let with = number(critic.critic_loss(
+            &parameters,
+            &batch,
+            &batch.stamps,
+            Some((1.0, [&e, &zeros])),
+        ));
         let half_square = with - base;
         mean += half_square / draws as f64;
         square += half_square * half_square / draws as f64;
@@ -106,7 +123,11 @@ fn the_penalty_is_the_squared_slope() {
         };
         // Judged one stamp at a time, so that each slope is squared alone.
         for item in 0..B {
-            let one = |t: &Tensor| t.narrow(0, item, 1).and_then(|t| t.contiguous()).expect("an item");
+            let one = |t: &Tensor| {
+                t.narrow(0, item, 1)
+                    .and_then(|t| t.contiguous())
+                    .expect("an item")
+            };
             let single = Batch {
                 stamps: one(&batch.stamps),
                 observed: one(&batch.observed),
@@ -115,7 +136,8 @@ fn the_penalty_is_the_squared_slope() {
                 noise: None,
                 context: batch.context.as_ref().map(one),
             };
-            let loss = |sign| number(critic.critic_loss(&parameters, &single, &one(&moved(sign)), None));
+            let loss =
+                |sign| number(critic.critic_loss(&parameters, &single, &one(&moved(sign)), None));
             let slope = 2.0 * (loss(1.0) - loss(-1.0)) / (2.0 * h);
             assert!(observed[item * pixels + pixel] != 0.0 || slope == 0.0);
             expected += 0.5 * slope * slope / B as f64;
@@ -123,6 +145,9 @@ fn the_penalty_is_the_squared_slope() {
     }
     // Finite steps of 0.05 bend a little: 5 % beside the statistical error.
     let allowed = 4.0 * error + 0.05 * expected;
-    assert!((mean - expected).abs() < allowed, "{mean} {expected} {error}");
+    assert!(
+        (mean - expected).abs() < allowed,
+        "{mean} {expected} {error}"
+    );
     assert!(expected > 0.0);
 }

@@ -37,7 +37,11 @@ fn kernels(b: usize) -> Vec<f32> {
 }
 
 fn blurred_batch(b: usize, seed: u64) -> Batch {
-    let plane = tensor(&random_values(b * PIXELS, 3), &[b, 1, SIDE, SIDE], DType::F64);
+    let plane = tensor(
+        &random_values(b * PIXELS, 3),
+        &[b, 1, SIDE, SIDE],
+        DType::F64,
+    );
     Batch {
         psf: Some(Blur {
             filter: Filter::convolution(&kernels(b), P, SIDE).expect("kernels"),
@@ -99,8 +103,16 @@ fn a_model_with_a_blur_needs_one() {
     let parameters = random_parameters(&model, 1, DType::F64);
     let learner = Learner::new(&model, &geometry(), &parameters, DType::F64, &Device::Cpu)
         .expect("a learner");
-    for refused in [learner.encode(&batch).err(), learner.observe(&batch, &drawn(1)).err()] {
-        assert!(refused.expect("a refusal").to_string().contains("point-spread"));
+    for refused in [
+        learner.encode(&batch).err(),
+        learner.observe(&batch, &drawn(1)).err(),
+    ] {
+        assert!(
+            refused
+                .expect("a refusal")
+                .to_string()
+                .contains("point-spread")
+        );
     }
 }
 
@@ -111,7 +123,10 @@ fn for_white_noise_both_likelihoods_agree() {
     let decoded = drawn(b);
     let mut batch = blurred_batch(b, 5);
     let map = tensor(
-        &random_values(b * PIXELS, 6).iter().map(|v| 1e-4 * (1.0 + v * v)).collect::<Vec<_>>(),
+        &random_values(b * PIXELS, 6)
+            .iter()
+            .map(|v| 1e-4 * (1.0 + v * v))
+            .collect::<Vec<_>>(),
         &[b, 1, SIDE, SIDE],
         DType::F64,
     );
@@ -134,7 +149,11 @@ fn cholesky(mut a: Vec<f64>, n: usize) -> Vec<f64> {
         for i in j..n {
             let dot: f64 = (0..j).map(|k| a[i * n + k] * a[j * n + k]).sum();
             let value = a[i * n + j] - dot;
-            a[i * n + j] = if i == j { value.sqrt() } else { value / a[j * n + j] };
+            a[i * n + j] = if i == j {
+                value.sqrt()
+            } else {
+                value / a[j * n + j]
+            };
         }
     }
     a
@@ -159,7 +178,11 @@ fn correlated_noise_is_a_gaussian_with_that_covariance() {
     let found = likelihood(&model, &batch, &decoded);
 
     let intensity = model.intensity;
-    let (x, m, sky) = (elements(&batch.stamps), elements(&decoded), elements(&batch.sky));
+    let (x, m, sky) = (
+        elements(&batch.stamps),
+        elements(&decoded),
+        elements(&batch.sky),
+    );
     let window = window(SIDE);
     for item in 0..b {
         let sky = (sky[item] * intensity).powi(2);
@@ -196,6 +219,10 @@ fn correlated_noise_is_a_gaussian_with_that_covariance() {
             * (squares + counted * (2.0 * PI * variance).ln() + log_det * counted / PIXELS as f64);
         // The autocorrelation is stored in f32.
         let difference = (found[item] - expected).abs();
-        assert!(difference < 1e-5 * expected.abs(), "{} {expected}", found[item]);
+        assert!(
+            difference < 1e-5 * expected.abs(),
+            "{} {expected}",
+            found[item]
+        );
     }
 }

@@ -65,9 +65,13 @@ fn the_bound_compares_the_stamp_with_the_blurred_decoder() {
             })
             .collect();
         let z64: Vec<f64> = z.iter().map(|&v| f64::from(v)).collect();
-        let log_prior = session.log_prob_latent(&z64, &CONDITIONS).expect("a density");
+        let log_prior = session
+            .log_prob_latent(&z64, &CONDITIONS)
+            .expect("a density");
         let mut decoded = vec![0.0; SIDE * SIDE];
-        session.decode(&z, &CONDITIONS, &mut decoded).expect("a stamp");
+        session
+            .decode(&z, &CONDITIONS, &mut decoded)
+            .expect("a stamp");
         let mut log_pixels = 0.0;
         for (k, &w) in window(SIDE).iter().enumerate().filter(|(_, w)| **w > 0.0) {
             assert!(w > 0.0);
@@ -92,7 +96,10 @@ fn the_bound_compares_the_stamp_with_the_blurred_decoder() {
         }
         let expected = log_pixels + log_prior - log_posterior;
         // f32 stamps on both sides.
-        assert!((found / expected - 1.0).abs() < 1e-5, "{found} {expected}, side {p}");
+        assert!(
+            (found / expected - 1.0).abs() < 1e-5,
+            "{found} {expected}, side {p}"
+        );
     }
 }
 
@@ -103,7 +110,9 @@ fn the_encoder_sees_the_function_and_drawing_does_not() {
     let object = galgen_core::object::Object::new(1, &CONDITIONS);
     let draw = |session: &mut Session| {
         let mut out = vec![0.0; SIDE * SIDE];
-        session.sample_galaxy_frame(1, &object, &mut out).expect("a stamp");
+        session
+            .sample_galaxy_frame(1, &object, &mut out)
+            .expect("a stamp");
         out
     };
     let (fresh, drawn) = (encoded(&mut session, &stamp), draw(&mut session));
@@ -131,16 +140,30 @@ fn bad_functions_are_refused_and_change_nothing() {
         assert!(error.to_string().contains(text), "{error}");
         assert_eq!(bound(session, &stamp, 1), before);
     };
-    refused(&mut session, &light(16, 1), 4, "is 4, expected an odd number");
-    refused(&mut session, &light(17 * 17, 1), 17, "at most the stamp's side");
-    refused(&mut session, &[0.0; 9], 3, "sum of the point-spread function is 0");
+    refused(
+        &mut session,
+        &light(16, 1),
+        4,
+        "is 4, expected an odd number",
+    );
+    refused(
+        &mut session,
+        &light(17 * 17, 1),
+        17,
+        "at most the stamp's side",
+    );
+    refused(
+        &mut session,
+        &[0.0; 9],
+        3,
+        "sum of the point-spread function is 0",
+    );
     refused(&mut session, &[-1.0], 1, "expected a positive number");
     let mut holed = light(9, 1);
     holed[4] = f32::NAN;
     refused(&mut session, &holed, 3, "point-spread function is NaN");
     // A model of observed stamps has no place for one.
-    let mut direct =
-        Session::new(Model::from_bytes(&random_model(SIDE, 4)).expect("a good file"));
+    let mut direct = Session::new(Model::from_bytes(&random_model(SIDE, 4)).expect("a good file"));
     let error = direct.set_psf(&light(9, 3), 3).expect_err("a refusal");
     assert!(error.to_string().contains("blur inside"), "{error}");
     direct.set_psf(&[1.0], 1).expect("none");

@@ -86,7 +86,8 @@ pub fn place_psf(psf: &[f32], side: usize, plane: &mut [f32], n: usize) {
     for y in 0..side {
         for x in 0..side {
             let (to_y, to_x) = (y + n / 2, x + n / 2);
-            let inside = (side / 2..n + side / 2).contains(&to_y) && (side / 2..n + side / 2).contains(&to_x);
+            let inside = (side / 2..n + side / 2).contains(&to_y)
+                && (side / 2..n + side / 2).contains(&to_x);
             if inside {
                 plane[(to_y - side / 2) * n + to_x - side / 2] = psf[y * side + x];
             }

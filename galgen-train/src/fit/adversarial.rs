@@ -44,7 +44,12 @@ impl<'s> AdversarialPhase<'s> {
         training: &mut Training,
     ) -> std::result::Result<Self, super::FitError> {
         let context = setup.samples.conditions.len();
-        let critic = Critic::new(&stage.critic_channels, &setup.geometry, setup.model.intensity, context)?;
+        let critic = Critic::new(
+            &stage.critic_channels,
+            &setup.geometry,
+            setup.model.intensity,
+            context,
+        )?;
         if training.state.critic.is_none() {
             let specs = critic.tensors()?;
             let seed = setup.recipe.seed ^ KEY;
@@ -67,7 +72,9 @@ impl<'s> AdversarialPhase<'s> {
 
     fn chosen(&self, step: u64) -> Vec<(usize, u8)> {
         let seed = self.setup.recipe.seed ^ KEY;
-        self.setup.samples.choose(seed, step, self.stage.stage.batch)
+        self.setup
+            .samples
+            .choose(seed, step, self.stage.stage.batch)
     }
 
     fn key(&self, kind: u64) -> u64 {
@@ -124,8 +131,12 @@ impl Objective for AdversarialPhase<'_> {
     fn prepare(&self, training: &mut Training, step: u64) -> Result<()> {
         let chosen = self.chosen(step);
         let batch = self.setup.samples.batch(&chosen, &training.device)?;
-        let learner = self.setup.learner(&training.state.parameters, &training.device)?;
-        let drawn = self.observed(training, &learner, &batch, step, &chosen)?.detach();
+        let learner = self
+            .setup
+            .learner(&training.state.parameters, &training.device)?;
+        let drawn = self
+            .observed(training, &learner, &batch, step, &chosen)?
+            .detach();
         let n = self.setup.samples.side;
         let normals = |kind| {
             let white = training.normals(self.key(kind), step, chosen.len(), n * n)?;
@@ -152,12 +163,16 @@ impl Objective for AdversarialPhase<'_> {
     fn loss(&self, training: &Training, step: u64) -> Result<(Tensor, Vec<u64>)> {
         let chosen = self.chosen(step);
         let batch = self.setup.samples.batch(&chosen, &training.device)?;
-        let learner = self.setup.learner(&training.state.parameters, &training.device)?;
+        let learner = self
+            .setup
+            .learner(&training.state.parameters, &training.device)?;
         let Some(rival) = &training.state.critic else {
             candle_core::bail!("the adversarial phase has a critic")
         };
         let drawn = self.observed(training, &learner, &batch, step, &chosen)?;
-        let adversarial = self.critic.decoder_loss(&rival.parameters, &batch, &drawn)?;
+        let adversarial = self
+            .critic
+            .decoder_loss(&rival.parameters, &batch, &drawn)?;
         // The likelihood keeps the decoder true to the encoder's latents.
         let (mean, log_variance) = learner.encode(&batch)?;
         let latent = self.setup.model.latent;
@@ -190,7 +205,9 @@ impl AdversarialPhase<'_> {
             .map(|position| (position, 0))
             .collect();
         let make = || -> Result<[Vec<f32>; 2]> {
-            let learner = self.setup.learner(&training.state.average, &training.device)?;
+            let learner = self
+                .setup
+                .learner(&training.state.average, &training.device)?;
             let batch = samples.batch(&chosen, &training.device)?;
             let observed = self.observed(training, &learner, &batch, u64::MAX / 2, &chosen)?;
             let z = self.latents(training, u64::MAX / 2, &chosen)?;

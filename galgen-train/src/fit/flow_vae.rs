@@ -148,14 +148,21 @@ fn label_steps(steps: u64) -> [u64; 3] {
 /// What cannot be measured keeps its value.
 fn relabel(setup: &mut Setup, training: &mut Training) -> std::result::Result<(), FitError> {
     let step = training.state.step;
-    if training.state.labels.as_ref().is_some_and(|(at, _)| *at == step) {
+    if training
+        .state
+        .labels
+        .as_ref()
+        .is_some_and(|(at, _)| *at == step)
+    {
         return Ok(());
     }
     let samples = &setup.samples;
     let (side, k) = (samples.side, samples.conditions.len());
     let mut values = samples.values.clone();
     let learner = setup.learner(&training.state.average, &training.device)?;
-    let all: Vec<(usize, u8)> = (0..samples.ids.len()).map(|position| (position, 0)).collect();
+    let all: Vec<(usize, u8)> = (0..samples.ids.len())
+        .map(|position| (position, 0))
+        .collect();
     for chosen in all.chunks(VALIDATION_BATCH) {
         let batch = samples.batch(chosen, &training.device)?;
         let (mean, _) = learner.encode(&batch)?;
@@ -309,7 +316,10 @@ fn reconstructions(setup: &Setup, training: &Training) -> std::result::Result<()
         "reconstructions.png",
         samples.side,
         ("held-out galaxies", &real),
-        ("their reconstructions, without point-spread function and noise", &decoded),
+        (
+            "their reconstructions, without point-spread function and noise",
+            &decoded,
+        ),
     )
 }
 

@@ -58,11 +58,7 @@ pub(super) fn pairs(
         columns: 6,
         ..SheetOptions::default()
     };
-    let sheet = side_by_side(
-        (title, &real),
-        (other_title, &decoded),
-        &options,
-    );
+    let sheet = side_by_side((title, &real), (other_title, &decoded), &options);
     sheet
         .save(training.directory.join(file))
         .map_err(|e| e.to_string())

@@ -146,11 +146,20 @@ impl<'a> Learner<'a> {
             let squares = (residual.sqr()? / &variance)?.broadcast_mul(&counted)?;
             return (squares + constants)?.flatten_from(1)?.sum(1)? * -0.5;
         };
-        let items = |t: Tensor| t.flatten_from(1)?.sum(1)?.to_dtype(DType::F64)?.to_vec1::<f64>();
+        let items = |t: Tensor| {
+            t.flatten_from(1)?
+                .sum(1)?
+                .to_dtype(DType::F64)?
+                .to_vec1::<f64>()
+        };
         let correlated = variance.recip()?.detach().broadcast_mul(&sky)?;
         let correlated = items(correlated.broadcast_mul(&counted)?)?;
         let pixels = items(counted.broadcast_as(residual.shape())?.contiguous()?)?;
-        let share: Vec<f64> = correlated.iter().zip(&pixels).map(|(c, n)| c / n.max(1.0)).collect();
+        let share: Vec<f64> = correlated
+            .iter()
+            .zip(&pixels)
+            .map(|(c, n)| c / n.max(1.0))
+            .collect();
         let mixed = power.map(|p, i| share[i] * p + 1.0 - share[i]);
         let (b, bands, n, _) = residual.dims4()?;
         let log_power: Vec<f64> = mixed
@@ -159,7 +168,8 @@ impl<'a> Learner<'a> {
             .zip(&pixels)
             .map(|(sum, pixels)| sum * pixels / (n * n) as f64)
             .collect();
-        let log_power = Tensor::from_vec(log_power, b, residual.device())?.to_dtype(residual.dtype())?;
+        let log_power =
+            Tensor::from_vec(log_power, b, residual.device())?.to_dtype(residual.dtype())?;
         let standard = (residual / variance.sqrt()?)?.broadcast_mul(&counted)?;
         let white = mixed.map(|p, _| p.sqrt().recip()).apply(&standard)?;
         debug_assert_eq!(bands, 1, "one spectrum serves one band");

@@ -81,7 +81,10 @@ impl Filter {
             let terms = spectrum.iter().enumerate();
             terms.map(|(k, v)| weight(k / n, n) * f(v.re)).sum()
         };
-        self.transfer.chunks_exact((n / 2 + 1) * n).map(one).collect()
+        self.transfer
+            .chunks_exact((n / 2 + 1) * n)
+            .map(one)
+            .collect()
     }
 
     /// The filtered stamps: `[batch, c, n, n]` with n at most the grid's side, the same for each channel.
@@ -106,9 +109,7 @@ impl Filter {
         let (b, c, n, _) = x.dims4()?;
         let m = self.side;
         let columns = m / 2 + 1;
-        let angle = |k: usize, j: usize| {
-            std::f64::consts::TAU * ((k * j) % m) as f64 / m as f64
-        };
+        let angle = |k: usize, j: usize| std::f64::consts::TAU * ((k * j) % m) as f64 / m as f64;
         let matrix = |f: fn(f64) -> f64| {
             let values: Vec<f64> = (0..m * n).map(|i| f(angle(i / n, i % n))).collect();
             Tensor::from_vec(values, (m, n), x.device())?.to_dtype(x.dtype())
@@ -176,7 +177,11 @@ impl Filter {
 
 /// How often a column of a half spectrum stands in the whole one.
 fn weight(column: usize, side: usize) -> f64 {
-    if column == 0 || 2 * column == side { 1.0 } else { 2.0 }
+    if column == 0 || 2 * column == side {
+        1.0
+    } else {
+        2.0
+    }
 }
 
 /// Half spectra on a grid of side `m` of centred kernels `[batch, p, p]`.
@@ -303,7 +308,10 @@ mod tests {
     use candle_core::Device;
 
     fn kernels(batch: usize, p: usize) -> Vec<f32> {
-        numbers(batch * p * p, 3).iter().map(|&v| v as f32).collect()
+        numbers(batch * p * p, 3)
+            .iter()
+            .map(|&v| v as f32)
+            .collect()
     }
 
     #[test]
@@ -311,7 +319,10 @@ mod tests {
         let (b, c, n, p) = (2, 2, 8, 5);
         let kernels = kernels(b, p);
         let x = var(&[b, c, n, n], 1);
-        let found = Filter::convolution(&kernels, p, n).unwrap().apply(&x).unwrap();
+        let found = Filter::convolution(&kernels, p, n)
+            .unwrap()
+            .apply(&x)
+            .unwrap();
         let values: Vec<f64> = x.flatten_all().unwrap().to_vec1().unwrap();
         let mut expected = vec![0.0; values.len()];
         for (i, e) in expected.iter_mut().enumerate() {
@@ -334,7 +345,12 @@ mod tests {
         let filter = Filter::convolution(&kernels(b, p), p, n).unwrap();
         let (x, r) = (var(&[b, 1, n, n], 1), var(&[b, 1, n, n], 2));
         let dot = |a: &Tensor, b: &Tensor| {
-            (a * b).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
+            (a * b)
+                .unwrap()
+                .sum_all()
+                .unwrap()
+                .to_scalar::<f64>()
+                .unwrap()
         };
         let y = filter.apply(&x).unwrap();
         let loss = (&y * r.as_tensor()).unwrap().sum_all().unwrap();
@@ -353,7 +369,9 @@ mod tests {
         let n = 16;
         // A Gaussian: positive at every frequency.
         let gaussian = |k: i32| (-f64::from(k * k) / 4.0).exp();
-        let acf: Vec<f32> = (0..81).map(|i| (gaussian(i / 9 - 4) * gaussian(i % 9 - 4)) as f32).collect();
+        let acf: Vec<f32> = (0..81)
+            .map(|i| (gaussian(i / 9 - 4) * gaussian(i % 9 - 4)) as f32)
+            .collect();
         let power = Filter::noise_power(&acf, 9, n, 1e-6).unwrap();
         assert!((power.sum(|p| p)[0] - (n * n) as f64).abs() < 1e-9);
         let x = var(&[1, 1, n, n], 4);
