@@ -4,6 +4,7 @@
 
 pub mod checkpoint;
 pub mod data;
+pub mod evaluate;
 pub mod evaluation;
 pub mod export;
 pub mod fit;
