@@ -166,6 +166,62 @@ fn a_training_learns_and_an_interrupted_one_ends_with_the_same_bits() {
     }
 }
 
+/// Point-spread function in the model, correlated noise and a critic.
+fn adversarial_recipe() -> String {
+    let with_psf = RECIPE.replace("[model]\n", "[model]\nforward = \"psf\"\n");
+    let fourier = "validation = 0.2\nlikelihood = \"fourier\"";
+    with_psf.replace("validation = 0.2", fourier)
+        + r#"
+[adversarial]
+likelihood = 1e-2
+penalty = 1.0
+critic_channels = [4, 6]
+critic_learning_rate = 1e-3
+
+[adversarial.stage]
+steps = 9
+batch = 8
+learning_rate = 1e-3
+validate_every = 5
+"#
+}
+
+#[test]
+fn a_training_with_blur_and_critic_resumes_to_the_same_bits() {
+    let recipe = recipe(&adversarial_recipe());
+    let mut set = tiny_set(96, 1);
+    // A small cross, brighter to the right: a blur without symmetry.
+    set.psf_side = 3;
+    set.psf = [0.0, 0.1, 0.0, 0.1, 0.4, 0.3, 0.0, 0.1, 0.0].repeat(96);
+    let samples = samples(&set, &recipe);
+    let folder = Folder::new("critic");
+    let straight = train(&recipe, &samples, &folder.join("straight"), &[]);
+    for file in ["loss-adversarial.png", "draws-observed.png", "draws-intrinsic.png"] {
+        assert!(folder.join("straight").join(file).is_file(), "{file}");
+    }
+    // Stops in each phase, and where the conditions are measured anew.
+    let stops: [&[u64]; 3] = [&[VAE_STEPS * 2 / 5], &[VAE_STEPS, 14], &[VAE_STEPS + 14 + 4]];
+    for (i, stops) in stops.iter().enumerate() {
+        let state = train(&recipe, &samples, &folder.join(&format!("pieces-{i}")), stops);
+        assert!(
+            all_bits(&state) == all_bits(&straight),
+            "stops after {stops:?} change the weights"
+        );
+        assert_eq!(state.labels, straight.labels);
+    }
+    // The conditions are no longer those of the blurred pictures, and the decoder is no longer the flow's.
+    let (step, labels) = straight.labels.as_ref().expect("conditions measured anew");
+    assert_eq!(*step, VAE_STEPS);
+    assert_ne!(*labels, samples.values);
+    let flow_only = self::recipe(adversarial_recipe().split("[adversarial]").next().expect("text"));
+    let before = train(&flow_only, &samples, &folder.join("flow"), &[]);
+    let (a, b) = (bits(&before.best), bits(&straight.best));
+    for (name, values) in &a {
+        assert_eq!(*values == b[name], !name.starts_with("decoder."), "{name}");
+    }
+    assert!(straight.critic.is_none());
+}
+
 #[test]
 fn a_model_without_conditions_learns_too() {
     let recipe = recipe(&RECIPE.replace("[\"axis_ratio\", \"concentration\"]", "[]"));
