@@ -196,13 +196,26 @@ fn a_training_with_blur_and_critic_resumes_to_the_same_bits() {
     let samples = samples(&set, &recipe);
     let folder = Folder::new("critic");
     let straight = train(&recipe, &samples, &folder.join("straight"), &[]);
-    for file in ["loss-adversarial.png", "draws-observed.png", "draws-intrinsic.png"] {
+    for file in [
+        "loss-adversarial.png",
+        "draws-observed.png",
+        "draws-intrinsic.png",
+    ] {
         assert!(folder.join("straight").join(file).is_file(), "{file}");
     }
     // Stops in each phase, and where the conditions are measured anew.
-    let stops: [&[u64]; 3] = [&[VAE_STEPS * 2 / 5], &[VAE_STEPS, 14], &[VAE_STEPS + 14 + 4]];
+    let stops: [&[u64]; 3] = [
+        &[VAE_STEPS * 2 / 5],
+        &[VAE_STEPS, 14],
+        &[VAE_STEPS + 14 + 4],
+    ];
     for (i, stops) in stops.iter().enumerate() {
-        let state = train(&recipe, &samples, &folder.join(&format!("pieces-{i}")), stops);
+        let state = train(
+            &recipe,
+            &samples,
+            &folder.join(&format!("pieces-{i}")),
+            stops,
+        );
         assert!(
             all_bits(&state) == all_bits(&straight),
             "stops after {stops:?} change the weights"
@@ -213,7 +226,12 @@ fn a_training_with_blur_and_critic_resumes_to_the_same_bits() {
     let (step, labels) = straight.labels.as_ref().expect("conditions measured anew");
     assert_eq!(*step, VAE_STEPS);
     assert_ne!(*labels, samples.values);
-    let flow_only = self::recipe(adversarial_recipe().split("[adversarial]").next().expect("text"));
+    let flow_only = self::recipe(
+        adversarial_recipe()
+            .split("[adversarial]")
+            .next()
+            .expect("text"),
+    );
     let before = train(&flow_only, &samples, &folder.join("flow"), &[]);
     let (a, b) = (bits(&before.best), bits(&straight.best));
     for (name, values) in &a {

@@ -21,6 +21,8 @@ const LATENT: u64 = 1;
 const SKY: u64 = 2;
 const SLOPE: [u64; 2] = [3, 4];
 const POSTERIOR: u64 = 5;
+/// Step number of the random numbers of pictures, beyond those of training.
+const PICTURES: u64 = 1 << 40;
 /// Decay of Adam's moments: adversaries change too fast for a long memory of the gradient's direction.
 const BETAS: [f64; 2] = [0.5, 0.99];
 /// The critic's slope is penalised in one step of so many, with so many times the weight (Karras et al. 2020).
@@ -209,8 +211,8 @@ impl AdversarialPhase<'_> {
                 .setup
                 .learner(&training.state.average, &training.device)?;
             let batch = samples.batch(&chosen, &training.device)?;
-            let observed = self.observed(training, &learner, &batch, u64::MAX / 2, &chosen)?;
-            let z = self.latents(training, u64::MAX / 2, &chosen)?;
+            let observed = self.observed(training, &learner, &batch, PICTURES, &chosen)?;
+            let z = self.latents(training, PICTURES, &chosen)?;
             let intrinsic = learner.decode(&z, batch.context.as_ref())?;
             Ok([
                 observed.flatten_all()?.to_vec1()?,
