@@ -19,11 +19,13 @@ const FEWEST: usize = 12;
 const SKY_STEP: usize = 11;
 /// Pixels on each side of a star in which it is measured, and kept for the point-spread function.
 const STAR_REACH: usize = 20;
+/// Nothing else may be detected within this many pixels of a star; what is further out the median takes off.
+const STAR_ALONE: usize = 10;
 /// Weight (standard deviation in pixels) under which objects are compared with stars.
 const STAR_WEIGHT: f64 = 2.5;
 /// A star rises this many standard deviations of the sky above it, and no higher than this fraction of the image's
 /// maximum, where the detector may saturate.
-const STAR_PEAK: f64 = 60.0;
+const STAR_PEAK: f64 = 40.0;
 const UNSATURATED: f64 = 0.5;
 /// Widths of stars agree within this fraction; they are rounder than that axis ratio.
 const STAR_WIDTH: f64 = 0.06;
@@ -265,10 +267,10 @@ fn around(light: &Plane, object: &Object) -> Option<Vec<f32>> {
     })
 }
 
-/// Whether nothing else was detected around an object.
+/// Whether nothing else was detected close to an object.
 fn alone(object: &Object, labels: &[u32], width: usize) -> bool {
     let (x, y) = (object.x.round() as usize, object.y.round() as usize);
-    let r = STAR_REACH;
+    let r = STAR_ALONE;
     x >= r
         && y >= r
         && x + r < width

@@ -61,7 +61,9 @@ fn a_cube_with_psfs_is_as_with_the_same_psf_by_name() {
         let options = ["--psf-fwhm", &fwhm, "--psf-profile", "gaussian"];
         let named = prepare(&cube, &folder, &options).expect("a set");
         assert!(named.variance.is_none());
-        let close = |(a, b): (&f32, &f32)| (a - b).abs() < 2e-5;
+        // Keys's kernel resamples the off-centre image to within this fraction of its peak.
+        let peak = named.psf(row).iter().fold(0.0f32, |a, v| a.max(*v));
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() < 6e-3 * peak;
         assert!(set.psf(row).iter().zip(named.psf(row)).all(close), "{row}");
         let size = column(&set, "source_half_light_radius_px")[row];
         assert!((size / (8.0 * 1.177_41) - 1.0).abs() < 0.02, "{size}");
