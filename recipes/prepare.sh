@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes the two training sets of recipes/default.toml from the pictures under $GALGEN_DATA.
+# Makes training sets from the pictures under $GALGEN_DATA: efigi and sdss200 for recipes/default.toml, and the linear
+# cosmos (HST) and frames (SDSS).
 #   recipes/prepare.sh OUTPUT_DIRECTORY
 set -eu
 out=${1:?usage: recipes/prepare.sh OUTPUT_DIRECTORY}
@@ -18,6 +19,15 @@ $train prepare --source "$data/sdss200/images" --output "$out/sdss200.safetensor
     --name sdss200 --credit "SDSS sky server" \
     --table "$data/sdss200/index.csv" --pixel-scale 0.191 \
     --stretch sky-server --psf-fwhm 6.8 --min-hlr 7.5 \
-    --psf-note "seeing of 1.3 arcsec, the same for all pictures" \
+    --psf-note "seeing of 1.3 arcsec taken for all pictures; 35 stars of every twelfth picture have 6.5 to 9.5 pixels, 5 to 84 % (recipes/star_width.py)" \
     --stretch-note "asinh of the mean intensity with softening sqrt(20), the value of public imitations of the sky server; no official parameter is known, star widths suggest 4.5 to 5.5; the noise level is not that of the survey's images" \
     --sheets "$out/sheets-sdss200"
+
+$train prepare --source "$data/cosmos_hst/real_galaxy_catalog.fits" --output "$out/cosmos.safetensors" \
+    --name cosmos --credit "COSMOS, HST/ACS F814W (Leauthaud et al. 2007)" --band F814W \
+    --pixel-scale 0.03 --min-hlr 4 \
+    --sheets "$out/sheets-cosmos"
+
+$train prepare --sky-images --source "$data/sdss_frames" --output "$out/frames.safetensors" \
+    --name frames --credit "SDSS" --pixel-scale 0.396 --min-hlr 3 \
+    --sheets "$out/sheets-frames"

@@ -1,13 +1,14 @@
 //! `galgen-train prepare`: pictures of galaxies become a training set.
 
+mod optics;
 mod sheets;
+mod table;
 
-use crate::data::galaxy::{Galaxy, Limits, Optics, blank_sky, correlation_side, prepare, psf_side};
-use crate::data::noise::{Measured, SkyNoise};
-use crate::data::psf::{Psf, SEEING_BETA};
+use crate::data::catalogue::{TableColumns, add_positions};
+use crate::data::galaxy::{Limits, prepare, psf_side};
 use crate::data::reason::Reason;
-use crate::data::set::{COLUMNS, Description, FORMAT_VERSION, SetError, TrainingSet};
-use crate::data::source::{self, Entry, Reader, TableColumns};
+use crate::data::set::SetError;
+use crate::data::source::{self, Entry, Reader};
 use crate::data::stretch::Stretch;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -16,10 +17,21 @@ use std::path::PathBuf;
 /// Options of `galgen-train prepare`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PrepareArgs {
-    /// Folder of JPEG, PNG or FITS pictures, FITS cube, or GalSim RealGalaxyCatalog; one galaxy at the
-    /// centre of each picture.
+    /// Folder of JPEG, PNG or FITS pictures, FITS cube, or GalSim RealGalaxyCatalog, one galaxy at the
+    /// centre of each picture; with --sky-images a FITS image of the sky or a folder of them.
+    ///
+    /// Of a RealGalaxyCatalog each galaxy's own point-spread function and the catalogue's noise correlation are used:
+    /// `prepare --source real_galaxy_catalog.fits --pixel-scale 0.03 --min-hlr 4 --output cosmos.safetensors`.
+    /// Stamps drawn with GalSim, one point-spread function each (or one for all):
+    /// `prepare --source stamps.fits --psf-file psfs.fits --output drawn.safetensors`.
     #[arg(long)]
     pub source: PathBuf,
+    /// The source is a linear FITS image of the sky (.fits, .fits.bz2), or a folder of them: galaxies are found
+    /// in it, the point-spread function is measured on its stars.
+    ///
+    /// `prepare --sky-images --source frame.fits.bz2 --pixel-scale 0.396 --min-hlr 3 --output frame.safetensors`.
+    #[arg(long)]
+    pub sky_images: bool,
     /// The training set to write (.safetensors).
     #[arg(long)]
     pub output: PathBuf,
@@ -56,7 +68,12 @@ pub struct PrepareArgs {
     /// Arcseconds per picture pixel, if all pictures share it.
     #[arg(long)]
     pub pixel_scale: Option<f64>,
-    /// Full width at half maximum of stars in picture pixels; 0 if unknown (no PSF, no star test).
+    /// FITS file of point-spread functions in picture pixels, the detector's pixel included: a cube with a
+    /// plane for each picture in order, or one plane for all.
+    #[arg(long, conflicts_with = "psf_fwhm")]
+    pub psf_file: Option<PathBuf>,
+    /// Full width at half maximum of stars in picture pixels, used instead of the source's own point-spread
+    /// functions; 0 if unknown (without any other no PSF and no star test).
     #[arg(long, default_value_t = 0.0)]
     pub psf_fwhm: f64,
     /// Profile of the PSF of that width: gaussian, or moffat with exponent 3.
@@ -65,9 +82,16 @@ pub struct PrepareArgs {
     /// How the PSF is known, kept in the set.
     #[arg(long, default_value = "")]
     pub psf_note: String,
-    /// Correlation of the sky noise: measured on blank sky of the pictures, or white (independent pixels).
-    #[arg(long, default_value = "measured", value_parser = ["measured", "white"])]
+    /// Correlation of the sky noise: the source's own (of a RealGalaxyCatalog; of other sources measured), measured
+    /// on blank sky of the pictures, or white (independent pixels).
+    #[arg(long, default_value = "own", value_parser = ["own", "measured", "white"])]
     pub noise: String,
+    /// Standard deviation of the sky noise in a picture pixel; without it measured in each picture.
+    #[arg(long)]
+    pub noise_sigma: Option<f64>,
+    /// Photo-electrons per unit of the pictures: the galaxies' own noise goes into the set's variance.
+    #[arg(long)]
+    pub gain: Option<f64>,
     /// Smallest semi-major half-light radius in picture pixels, as observed.
     #[arg(long, default_value_t = 6.0)]
     pub min_hlr: f64,
@@ -89,6 +113,9 @@ pub struct PrepareArgs {
     /// Side of the stamps in pixels.
     #[arg(long, default_value_t = 64)]
     pub side: usize,
+    /// Side of the point-spread functions in stamp pixels, odd; without it half of the stamp's side.
+    #[arg(long)]
+    pub psf_side: Option<usize>,
     /// Semi-major half-light radius of every stamp in pixels, before the PSF (estimated).
     #[arg(long, default_value_t = 8.0)]
     pub hlr_px: f64,
@@ -114,7 +141,7 @@ pub enum PrepareError {
 /// Prepares the pictures, prints a table of counts and writes the set and the sheets.
 pub fn run(args: &PrepareArgs) -> Result<(), PrepareError> {
     check(args).map_err(PrepareError::Input)?;
-    let entries = entries(args).map_err(PrepareError::Input)?;
+    let (entries, stars) = entries(args).map_err(PrepareError::Input)?;
     let limits = limits(args);
     let channel = match args.channel.as_str() {
         "R" => 0,
@@ -128,10 +155,13 @@ pub fn run(args: &PrepareArgs) -> Result<(), PrepareError> {
     let mut rejected: BTreeMap<Reason, Vec<Entry>> = BTreeMap::new();
     let mut unreadable = Vec::new();
     let mut reader = Reader::new(channel, args.stretch);
-    let (optics, known) = optics(args, &mut reader, &entries);
+    let known = optics::known(args, &mut reader, &entries, stars).map_err(PrepareError::Input)?;
     for entry in entries {
-        let result = match reader.read(&entry) {
-            Ok(picture) => prepare(&picture, &optics, &limits),
+        let read = reader
+            .read(&entry)
+            .and_then(|picture| Ok((picture, known.optics_of(&mut reader, &entry)?)));
+        let result = match read {
+            Ok((picture, optics)) => prepare(&picture, &optics, &limits),
             Err(problem) => {
                 unreadable.push(format!("{}: {problem}", entry.path.display()));
                 Err(Reason::Unreadable)
@@ -157,7 +187,7 @@ pub fn run(args: &PrepareArgs) -> Result<(), PrepareError> {
             args.source.display()
         )));
     }
-    Ok(set(args, known, accepted, &rejected).save(&args.output)?)
+    Ok(table::set(args, known, accepted, &rejected).save(&args.output)?)
 }
 
 /// The options' own rules.
@@ -169,9 +199,23 @@ fn check(args: &PrepareArgs) -> Result<(), String> {
             galgen_core::stamp::SIDE_RANGE
         ));
     }
+    let psf = side_of_psf(args);
+    if psf.is_multiple_of(2) || psf > args.side {
+        return Err(format!(
+            "--psf-side {psf}: expected an odd number up to the side, {}",
+            args.side
+        ));
+    }
     let positive = [("--hlr-px", args.hlr_px), ("--min-hlr", args.min_hlr)];
-    let scale = args.pixel_scale.map(|v| ("--pixel-scale", v));
-    for (name, value) in positive.into_iter().chain(scale) {
+    let optional = [
+        ("--pixel-scale", args.pixel_scale),
+        ("--noise-sigma", args.noise_sigma),
+        ("--gain", args.gain),
+    ];
+    let given = optional
+        .into_iter()
+        .filter_map(|(name, v)| Some((name, v?)));
+    for (name, value) in positive.into_iter().chain(given) {
         if !(value > 0.0 && value.is_finite()) {
             return Err(format!("{name} {value}: expected a positive number"));
         }
@@ -199,8 +243,16 @@ fn check(args: &PrepareArgs) -> Result<(), String> {
     }
 }
 
-fn entries(args: &PrepareArgs) -> Result<Vec<Entry>, String> {
-    let mut entries = source::entries(&args.source)?;
+/// The pictures, and the number of stars that the point-spread functions were measured on.
+fn entries(args: &PrepareArgs) -> Result<(Vec<Entry>, usize), String> {
+    let (mut entries, stars) = if args.sky_images {
+        source::sky_images(&args.source, optics::given(args).as_ref())?
+    } else {
+        (source::entries(&args.source)?, 0)
+    };
+    if let Some(path) = &args.psf_file {
+        source::add_psfs(&mut entries, path)?;
+    }
     entries.truncate(args.limit.unwrap_or(usize::MAX));
     if let Some(table) = &args.table {
         let columns = TableColumns {
@@ -208,7 +260,7 @@ fn entries(args: &PrepareArgs) -> Result<Vec<Entry>, String> {
             ra: &args.ra_column,
             dec: &args.dec_column,
         };
-        let absent = source::add_positions(&mut entries, table, &columns)?;
+        let absent = add_positions(&mut entries, table, &columns)?;
         if absent == entries.len() {
             return Err(format!(
                 "{}: column '{}' names none of the {absent} pictures, such as {}; give the column of the file names with --file-column",
@@ -225,12 +277,17 @@ fn entries(args: &PrepareArgs) -> Result<Vec<Entry>, String> {
             );
         }
     }
-    Ok(entries)
+    Ok((entries, stars))
+}
+
+fn side_of_psf(args: &PrepareArgs) -> usize {
+    args.psf_side.unwrap_or(psf_side(args.side))
 }
 
 fn limits(args: &PrepareArgs) -> Limits {
     Limits {
         side: args.side,
+        psf_side: side_of_psf(args),
         hlr_px: args.hlr_px,
         min_hlr: args.min_hlr,
         min_snr: args.min_snr,
@@ -241,58 +298,6 @@ fn limits(args: &PrepareArgs) -> Limits {
     }
 }
 
-/// Pictures on whose blank sky the noise is measured.
-const SKY_PICTURES: usize = 200;
-
-/// How the optics are known, for the set's description.
-struct Known {
-    psf: String,
-    noise: String,
-}
-
-/// The PSF asked for and the noise of the pictures.
-fn optics(args: &PrepareArgs, reader: &mut Reader, entries: &[Entry]) -> (Optics, Known) {
-    let (psf, profile) = match args.psf_profile.as_str() {
-        "gaussian" => (Psf::gaussian(args.psf_fwhm), "Gaussian".to_string()),
-        _ => (
-            Psf::moffat(args.psf_fwhm, SEEING_BETA),
-            format!("Moffat, exponent {SEEING_BETA}"),
-        ),
-    };
-    let profile = if args.psf_fwhm > 0.0 {
-        format!("{profile}, FWHM {} source pixels", args.psf_fwhm)
-    } else {
-        "not known: the resampling's kernel alone".into()
-    };
-    let white = (SkyNoise::white(), "white in source pixels".to_string());
-    let (noise, source) = if args.noise == "white" {
-        white
-    } else {
-        let mut measured = Measured::default();
-        let step = entries.len().div_ceil(SKY_PICTURES).max(1);
-        for entry in entries.iter().step_by(step) {
-            let sky = reader
-                .read(entry)
-                .ok()
-                .map(|picture| blank_sky(&picture, &psf));
-            if let Some(Ok((light, blank))) = sky {
-                measured.add(&light, &blank);
-            }
-        }
-        let source = format!(
-            "mean autocorrelation of the blank sky of {} pictures, in source pixels, then through each galaxy's map",
-            measured.pictures()
-        );
-        measured.noise().map_or(white, |noise| (noise, source))
-    };
-    let psf_text = [profile, args.psf_note.clone()].join("; ");
-    let known = Known {
-        psf: psf_text.trim_end_matches("; ").into(),
-        noise: source,
-    };
-    (Optics { psf, noise }, known)
-}
-
 fn report(accepted: usize, rejected: &BTreeMap<Reason, Vec<Entry>>) {
     println!("{:>16} {accepted:6}", "accepted");
     for reason in Reason::ALL {
@@ -301,87 +306,5 @@ fn report(accepted: usize, rejected: &BTreeMap<Reason, Vec<Entry>>) {
             reason.name(),
             rejected.get(&reason).map_or(0, Vec::len)
         );
-    }
-}
-
-/// The accepted galaxies as a training set.
-fn set(
-    args: &PrepareArgs,
-    known: Known,
-    accepted: Vec<(Entry, Galaxy)>,
-    rejected: &BTreeMap<Reason, Vec<Entry>>,
-) -> TrainingSet {
-    let name = args
-        .source
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let description = Description {
-        format_version: FORMAT_VERSION,
-        side: args.side,
-        hlr_px: args.hlr_px,
-        band: args.band.clone(),
-        source: args.name.clone().unwrap_or(name),
-        credit: args.credit.clone(),
-        stretch: [args.stretch.to_string(), args.stretch_note.clone()]
-            .join("; ")
-            .trim_end_matches("; ")
-            .into(),
-        psf: known.psf,
-        noise: known.noise,
-        pixel_scale_arcsec: args.pixel_scale,
-        accepted: accepted.len(),
-        rejected: Reason::ALL
-            .iter()
-            .map(|r| (r.name().to_string(), rejected.get(r).map_or(0, Vec::len)))
-            .collect(),
-        options: format!("{:?}", limits(args)),
-    };
-    let scale = args.pixel_scale.map_or(f32::NAN, |s| s as f32);
-    let value = |column: &str, entry: &Entry, galaxy: &Galaxy| match column {
-        "sky_sigma" => galaxy.sky_sigma,
-        "axis_ratio" => galaxy.axis_ratio,
-        "concentration" => galaxy.concentration,
-        "asymmetry" => galaxy.asymmetry,
-        "half_light_radius_px" => galaxy.half_light_radius_px,
-        "psf_fwhm_px" => galaxy.psf_fwhm_px,
-        "source_half_light_radius_px" => galaxy.source_half_light_radius_px,
-        "source_half_light_radius_arcsec" => galaxy.source_half_light_radius_px * scale,
-        "source_scale" => galaxy.source_scale,
-        "source_x_px" => galaxy.source_centre.0,
-        "source_y_px" => galaxy.source_centre.1,
-        "source_flux" => galaxy.source_flux,
-        "source_position_angle_deg" => galaxy.source_position_angle_deg,
-        "signal_to_noise" => galaxy.signal_to_noise,
-        "missing_light" => galaxy.missing_light,
-        "ra_deg" => entry.position.map_or(f32::NAN, |p| p.0 as f32),
-        "dec_deg" => entry.position.map_or(f32::NAN, |p| p.1 as f32),
-        _ => unreachable!("COLUMNS names no other quantity"),
-    };
-    let columns = COLUMNS
-        .iter()
-        .map(|c| accepted.iter().map(|(e, g)| value(c, e, g)).collect())
-        .collect();
-    let gather = |part: fn(&Galaxy) -> &[f32]| {
-        accepted
-            .iter()
-            .flat_map(|(_, g)| part(g).iter().copied())
-            .collect()
-    };
-    TrainingSet {
-        description,
-        columns,
-        id: accepted.iter().map(|(e, _)| e.id()).collect(),
-        stamps: gather(|g| &g.stamp),
-        psf_side: psf_side(args.side),
-        psf: gather(|g| &g.psf),
-        acf_side: correlation_side(args.side),
-        noise_acf: gather(|g| &g.noise_acf),
-        variance: None,
-        observed: accepted
-            .iter()
-            .flat_map(|(_, g)| g.observed.iter().copied())
-            .collect(),
     }
 }

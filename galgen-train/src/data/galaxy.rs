@@ -9,6 +9,7 @@ use super::reason::Reason;
 use super::resample::{Canvas, sky_noise, stamp};
 use galgen_core::measure;
 use galgen_core::stamp::window;
+use std::sync::Arc;
 
 /// One band of a picture, display stretch undone, in a square frame.
 pub struct Picture {
@@ -24,9 +25,13 @@ pub struct Picture {
 #[derive(Clone, Debug)]
 pub struct Optics {
     /// Effective point-spread function, in source pixels.
-    pub psf: Psf,
+    pub psf: Arc<Psf>,
     /// Correlation of the sky noise, in source pixels.
-    pub noise: SkyNoise,
+    pub noise: Arc<SkyNoise>,
+    /// Standard deviation of the sky in a source pixel; `None` to measure it in each picture.
+    pub sigma: Option<f64>,
+    /// Photo-electrons per unit of the picture: gives the objects' own noise. `None` if not known or small.
+    pub gain: Option<f64>,
 }
 
 /// What a training stamp must be like.
@@ -34,6 +39,8 @@ pub struct Optics {
 pub struct Limits {
     /// Side of the stamp in pixels.
     pub side: usize,
+    /// Side of the point-spread function in stamp pixels, odd.
+    pub psf_side: usize,
     /// Semi-major half-light radius in the stamp before the point-spread function, in pixels.
     pub hlr_px: f64,
     /// Smallest half-light radius in source pixels, as observed.
@@ -57,10 +64,12 @@ pub struct Galaxy {
     pub stamp: Vec<f32>,
     /// 1 where the light was observed, 0 where it was filled in.
     pub observed: Vec<u8>,
-    /// Point-spread function in stamp pixels, [`psf_side`] a side, sum 1.
+    /// Point-spread function in stamp pixels, [`Limits::psf_side`] a side, sum 1.
     pub psf: Vec<f32>,
     /// Autocorrelation of the sky noise in stamp pixels, [`correlation_side`] a side, 1 at the centre.
     pub noise_acf: Vec<f32>,
+    /// Variance of each pixel over that of the sky, if the gain is known.
+    pub variance: Option<Vec<f32>>,
     /// Standard deviation of the sky in one stamp pixel where the window is 1.
     pub sky_sigma: f32,
     /// Axis ratio in the stamp.
@@ -89,7 +98,7 @@ pub struct Galaxy {
     pub missing_light: f32,
 }
 
-/// Side of the point-spread function that goes with a stamp: odd, half of the stamp's.
+/// Side of the point-spread function that usually goes with a stamp: odd, half of the stamp's.
 pub fn psf_side(side: usize) -> usize {
     side / 4 * 2 + 1
 }
@@ -150,7 +159,11 @@ pub fn prepare(picture: &Picture, optics: &Optics, limits: &Limits) -> Result<Ga
         frame.scale,
         correlation_side(limits.side),
     );
-    let sigma = sky_noise(&light, &found.blank, frame.scale).unwrap_or(background.sigma * gain)
+    let sigma = optics
+        .sigma
+        .map(|s| s * gain)
+        .or_else(|| sky_noise(&light, &found.blank, frame.scale))
+        .unwrap_or(background.sigma * gain)
         / frame.flux;
     let half_pixels = std::f64::consts::PI * frame.stamp_hlr.powi(2) * frame.axis_ratio;
     let snr = 0.5 / (sigma * half_pixels.sqrt());
@@ -179,7 +192,7 @@ pub fn prepare(picture: &Picture, optics: &Optics, limits: &Limits) -> Result<Ga
         concentration: concentration as f32,
         asymmetry: asymmetry.ok_or(Reason::NotMeasurable)? as f32,
         half_light_radius_px: frame.stamp_hlr as f32,
-        psf_fwhm_px: psf_fwhm(&frame.psf, side) as f32,
+        psf_fwhm_px: psf_fwhm(&frame.psf, limits.psf_side) as f32,
         source_half_light_radius_px: (frame.intrinsic_hlr * frame.scale) as f32,
         source_scale: frame.scale as f32,
         source_centre: (found.ellipse.x as f32, found.ellipse.y as f32),
@@ -187,11 +200,28 @@ pub fn prepare(picture: &Picture, optics: &Optics, limits: &Limits) -> Result<Ga
         source_flux: (frame.flux * frame.scale.powi(2)) as f32,
         signal_to_noise: snr as f32,
         missing_light: frame.missing_light as f32,
+        variance: optics.gain.map(|gain| {
+            let sky = optics.sigma.unwrap_or(background.sigma).powi(2);
+            variance(&frame, side, gain * sky)
+        }),
         stamp: frame.stamp,
         observed: frame.observed,
         psf: frame.psf,
         noise_acf,
     })
+}
+
+/// Variance of each pixel over the sky's, which has `electrons` per unit of the source: 1 + light / electrons,
+/// the light smoothed over a pixel so that its own noise does not count.
+fn variance(frame: &Framed, side: usize, electrons: f64) -> Vec<f32> {
+    let light = Plane {
+        width: side,
+        height: side,
+        pixels: frame.stamp.clone(),
+    };
+    let above = |v: &f32| 1.0 + (f64::from(*v) * frame.flux / electrons).max(0.0);
+    let smooth = light.blurred(1.0);
+    smooth.pixels.iter().map(|v| above(v) as f32).collect()
 }
 
 /// Light of a picture above its sky, and the noise of that sky; its level is now 0.
@@ -224,9 +254,8 @@ pub fn blank_sky(picture: &Picture, psf: &Psf) -> Result<(Plane, Vec<bool>), Rea
     Ok((light, found.blank))
 }
 
-/// Full width at half maximum of the PSF that goes with a stamp of `side`.
+/// Full width at half maximum of a PSF of `side` about its middle.
 fn psf_fwhm(psf: &[f32], side: usize) -> f64 {
-    let side = psf_side(side);
     let centre = galgen_core::stamp::centre(side);
     full_width(psf, side, (centre, centre))
 }
@@ -282,8 +311,8 @@ fn frame(
             .ellipse;
         let stamp_hlr = measure::half_light_radius(&drawn.light, side, shape.axis_ratio)
             .ok_or(Reason::NotMeasurable)?;
-        let psf = psf.stamp(found.ellipse.position_angle + turn, scale, psf_side(side));
-        let hlr = intrinsic(stamp_hlr, added_radius(&psf, psf_side(side)));
+        let psf = psf.stamp(found.ellipse.position_angle + turn, scale, limits.psf_side);
+        let hlr = intrinsic(stamp_hlr, added_radius(&psf, limits.psf_side));
         let aligned = shape.position_angle.abs() < ANGLE_TOLERANCE || shape.axis_ratio > ROUND;
         if (hlr / limits.hlr_px - 1.0).abs() < SIZE_TOLERANCE && aligned {
             let (missing_light, missing_area) =
@@ -418,6 +447,7 @@ mod tests {
     fn limits() -> Limits {
         Limits {
             side: 64,
+            psf_side: 33,
             hlr_px: 8.0,
             min_hlr: 5.0,
             min_snr: 15.0,
@@ -430,8 +460,10 @@ mod tests {
 
     fn optics() -> Optics {
         Optics {
-            psf: Psf::gaussian(4.0),
-            noise: SkyNoise::white(),
+            psf: Psf::gaussian(4.0).into(),
+            noise: SkyNoise::white().into(),
+            sigma: None,
+            gain: None,
         }
     }
 
@@ -477,7 +509,7 @@ mod tests {
             let galaxy = prepare(
                 &picture(&[(disk(1.3, -0.6, q, angle), length, 50.0)]),
                 &Optics {
-                    psf: Psf::point(),
+                    psf: Psf::point().into(),
                     ..optics()
                 },
                 &limits(),
@@ -490,7 +522,7 @@ mod tests {
             );
             let hlr = measure::half_light_radius(&galaxy.stamp, 64, f64::from(galaxy.axis_ratio))
                 .expect("light");
-            let before = intrinsic(hlr, added_radius(&galaxy.psf, psf_side(64)));
+            let before = intrinsic(hlr, added_radius(&galaxy.psf, 33));
             assert!((before - 8.0).abs() < 0.02, "{hlr} {before}");
             assert!((measure::total(&galaxy.stamp) - 1.0).abs() < 1e-5);
             // The stamp ends at four half-light radii, where an exponential still lacks two percent of its light.

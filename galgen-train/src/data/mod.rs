@@ -4,8 +4,10 @@
 //! found and neighbours taken off ([`neighbours`], [`profile`]); the galaxy is then turned and scaled until
 //! the stamp itself measures as it should ([`galaxy`], [`resample`]), or rejected for one named [`reason`].
 //! What lies between the light and the picture goes the same way ([`psf`], [`noise`]).
-//! [`source`] lists the pictures of a folder or file, [`set`] is the training set on disk.
+//! [`source`] lists the pictures of a folder or file (with [`catalogue`] and [`frame`]), [`set`] is the training set on disk.
 
+pub mod catalogue;
+pub mod frame;
 pub mod galaxy;
 pub mod neighbours;
 pub mod noise;

@@ -7,6 +7,9 @@ use galgen_core::measure::{self, Ellipse};
 
 /// Detection threshold in standard deviations of the blurred sky.
 const DETECT: f64 = 2.0;
+/// What never rises above this many is taken for sky when its noise is measured: without its highest peaks noise
+/// would look smaller and less correlated than it is.
+const SOURCE: f64 = 4.5;
 /// A neighbour on the galaxy is this many times brighter than the galaxy's median at that radius ...
 const SEED_FACTOR: f64 = 2.0;
 /// ... by this many standard deviations, and exceeds its 180-degree counterpart by this factor.
@@ -61,7 +64,7 @@ pub fn isolate(light: &Plane, observed: &[bool], sky: &Sky, blur: f64) -> Result
         .iter()
         .map(|v| f64::from(*v) > DETECT * sigma)
         .collect();
-    let (labels, _) = label(&on, n, n);
+    let (labels, count) = label(&on, n, n);
     let start = brightest_near_centre(&smooth, &on).ok_or(Reason::TooFaint)?;
     let main = labels[start];
     let own: Vec<bool> = labels.iter().map(|l| *l == main).collect();
@@ -137,7 +140,8 @@ pub fn isolate(light: &Plane, observed: &[bool], sky: &Sky, blur: f64) -> Result
         };
     }
     let two_peaks = has_two_peaks(&smooth, &masked, &distance, half_light, sigma);
-    let blank = without(observed, &grown(&on, n, n, 3.0));
+    let sources = brighter(&smooth, &labels, count, SOURCE * sigma);
+    let blank = without(observed, &grown(&sources, n, n, 3.0));
     Ok(Isolated {
         ellipse,
         half_light,
@@ -152,6 +156,15 @@ pub fn isolate(light: &Plane, observed: &[bool], sky: &Sky, blur: f64) -> Result
             f64::INFINITY
         },
     })
+}
+
+/// Pixels of the groups that somewhere exceed `limit`.
+fn brighter(smooth: &Plane, labels: &[u32], count: u32, limit: f64) -> Vec<bool> {
+    let mut bright = vec![false; count as usize + 1];
+    for (value, label) in smooth.pixels.iter().zip(labels) {
+        bright[*label as usize] |= *label != 0 && f64::from(*value) > limit;
+    }
+    labels.iter().map(|l| bright[*l as usize]).collect()
 }
 
 /// The brightest detected pixel within a twelfth of the side from the centre.

@@ -48,10 +48,29 @@ impl SkyNoise {
         }
         let last = pixels.len() - 1;
         let mean = |k: usize| 0.5 * (f64::from(pixels[k]) + f64::from(pixels[last - k])) / centre;
-        Ok(Self {
-            reach: side / 2,
-            correlation: (0..=last).map(mean).collect(),
-        })
+        Ok(Self::about_level(side / 2, (0..=last).map(mean).collect()))
+    }
+
+    /// The correlation less its mean at the largest lags: noise that far apart varies together as an error of the
+    /// sky's level, which is subtracted from every picture.
+    fn about_level(reach: usize, mut correlation: Vec<f64>) -> Self {
+        let side = 2 * reach + 1;
+        let outer = |k: &usize| {
+            [k % side, k / side]
+                .iter()
+                .any(|i| *i == 0 || *i == side - 1)
+        };
+        let edge: Vec<f64> = (0..side * side)
+            .filter(outer)
+            .map(|k| correlation[k])
+            .collect();
+        if reach > 0 {
+            let level = edge.iter().sum::<f64>() / edge.len() as f64;
+            correlation
+                .iter_mut()
+                .for_each(|c| *c = (*c - level) / (1.0 - level));
+        }
+        Self { reach, correlation }
     }
 
     /// Correlation at a lag of whole source pixels; 0 beyond what was measured.
@@ -246,9 +265,6 @@ impl Measured {
             .iter()
             .zip(&self.weights)
             .map(|(s, w)| if *w > 0.0 { s / w / zero } else { 0.0 });
-        (self.pictures > 0).then(|| SkyNoise {
-            reach: REACH,
-            correlation: correlation.collect(),
-        })
+        (self.pictures > 0).then(|| SkyNoise::about_level(REACH, correlation.collect()))
     }
 }

@@ -99,7 +99,7 @@ pub fn sky(plane: &Plane) -> Option<Sky> {
 }
 
 /// Median and robust standard deviation after clipping at 3 sigma.
-fn clipped(mut values: Vec<f32>) -> Option<Sky> {
+pub fn clipped(mut values: Vec<f32>) -> Option<Sky> {
     for _ in 0..6 {
         let level = median(&mut values)?;
         let mut deviations: Vec<f32> = values

@@ -1,20 +1,21 @@
-//! Where pictures come from: a folder of JPEG, PNG or FITS files, a FITS cube, or a GalSim
-//! `RealGalaxyCatalog`; and a table that adds positions on the sky.
+//! Where pictures come from: a folder of JPEG, PNG or FITS files, a FITS cube, a GalSim `RealGalaxyCatalog`
+//! ([`catalogue`](super::catalogue)) or images of the sky ([`frame`](super::frame)); and their point-spread functions.
 
+use super::catalogue::{FILE_COLUMN, real_galaxies};
+use super::frame;
 use super::galaxy::Picture;
 use super::plane::Plane;
+use super::psf::Psf;
 use super::stretch::Stretch;
 use galgen_io::fits::{FitsFile, HduSelect};
-use galgen_io::table::{ColumnRef, Table, Value};
-use std::collections::HashMap;
+use galgen_io::table::Table;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Smallest and largest side of a picture, in pixels.
 const SIDES: std::ops::RangeInclusive<usize> = 16..=4096;
 /// A channel at or above this of 255 is at full scale; JPEG moves it by one or two.
 const FULL_SCALE: u8 = 253;
-/// Rows of a table read at a time.
-const ROWS: usize = 4096;
 
 /// Where in a file one picture is.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,31 @@ pub enum Place {
         /// The plane.
         plane: usize,
     },
+    /// A square cut out of an image of the sky.
+    Cut {
+        /// Column of its middle.
+        x: usize,
+        /// Row of its middle.
+        y: usize,
+        /// Pixels on each side of the middle.
+        half: usize,
+    },
+}
+
+/// Where the point-spread function of a picture is.
+#[derive(Clone, Debug)]
+pub enum PsfAt {
+    /// A plane of an HDU of a FITS file, both counted from 0.
+    Plane {
+        /// The file.
+        path: PathBuf,
+        /// The HDU.
+        hdu: usize,
+        /// The plane.
+        plane: usize,
+    },
+    /// Measured already.
+    Known(Arc<Psf>),
 }
 
 /// One picture still to be read.
@@ -45,6 +71,8 @@ pub struct Entry {
     pub ident: Option<i64>,
     /// Right ascension and declination in degrees, if known.
     pub position: Option<(f64, f64)>,
+    /// Its own point-spread function, if the source has one.
+    pub psf: Option<PsfAt>,
 }
 
 impl Entry {
@@ -82,9 +110,6 @@ pub fn entries(path: &Path) -> Result<Vec<Entry>, String> {
     cube(path, &file)
 }
 
-/// Column of a RealGalaxyCatalog that names the file of a galaxy.
-const FILE_COLUMN: &str = "GAL_FILENAME";
-
 /// The pictures of a folder, sorted by name.
 fn folder(path: &Path) -> Result<Vec<Entry>, String> {
     let at = |e: std::io::Error| format!("{}: {e}", path.display());
@@ -111,6 +136,7 @@ fn folder(path: &Path) -> Result<Vec<Entry>, String> {
             place,
             ident: None,
             position: None,
+            psf: None,
         });
     }
     if entries.is_empty() {
@@ -137,124 +163,67 @@ fn cube(path: &Path, file: &FitsFile) -> Result<Vec<Entry>, String> {
         place: Place::Plane { hdu, plane },
         ident: None,
         position: None,
+        psf: None,
     };
     Ok((0..planes).map(entry).collect())
 }
 
-/// The galaxies of a `RealGalaxyCatalog` (GalSim): a table of files and HDUs beside it.
-fn real_galaxies(path: &Path) -> Result<Vec<Entry>, String> {
-    let names = ["IDENT", FILE_COLUMN, "GAL_HDU", "RA", "DEC"];
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut out = Vec::new();
-    each_row(path, &names, |row, values| {
-        let whole = |column: usize| {
-            values[column].i64().filter(|v| *v >= 0).ok_or_else(|| {
-                format!(
-                    "{}: row {row}: {} is not a non-negative whole number",
-                    path.display(),
-                    names[column]
-                )
-            })
-        };
-        let Value::Text(file) = &values[1] else {
-            return Err(format!(
-                "{}: row {row}: {FILE_COLUMN} is not a text",
-                path.display()
-            ));
-        };
-        let (ident, hdu) = (whole(0)?, whole(2)?);
-        out.push(Entry {
-            name: format!("{file}[{hdu}]"),
-            path: folder.join(file),
-            place: Place::Plane {
-                hdu: hdu as usize,
-                plane: 0,
-            },
-            ident: Some(ident),
-            position: values[3].f64().zip(values[4].f64()),
-        });
-        Ok(())
-    })?;
-    Ok(out)
-}
-
-/// Calls `each(row from 1, values of the named columns)` for every row of a CSV or FITS table.
-fn each_row(
-    path: &Path,
-    names: &[&str],
-    mut each: impl FnMut(usize, &[Value]) -> Result<(), String>,
-) -> Result<(), String> {
-    let mut table = Table::open(path).map_err(|e| e.to_string())?;
-    let columns = names
-        .iter()
-        .map(|n| table.find(n))
-        .collect::<Result<Vec<ColumnRef>, _>>();
-    let columns = columns.map_err(|e| e.to_string())?;
-    let mut row = 0;
-    while let Some(chunk) = table
-        .next_chunk(&columns, ROWS)
-        .map_err(|e| e.to_string())?
-    {
-        for index in 0..chunk.rows {
-            row += 1;
-            each(row, chunk.row(index))?;
-        }
+/// Gives every picture its point-spread function from a FITS file: a plane each, or one plane for all.
+pub fn add_psfs(entries: &mut [Entry], path: &Path) -> Result<(), String> {
+    let file = FitsFile::open(path).map_err(|e| e.to_string())?;
+    let image = file
+        .find(HduSelect::FirstImage)
+        .map_err(|e| e.to_string())?;
+    let hdu = image.index;
+    let (_, _, planes) = file.image_shape(hdu).map_err(|e| e.to_string())?;
+    if planes != 1 && planes != entries.len() {
+        return Err(format!(
+            "{}: {planes} point-spread functions found for {} pictures, expected one or one each",
+            path.display(),
+            entries.len()
+        ));
     }
-    if row == 0 {
-        return Err(format!("{}: the table has no rows", path.display()));
+    for (i, entry) in entries.iter_mut().enumerate() {
+        let path = path.to_path_buf();
+        let plane = if planes == 1 { 0 } else { i };
+        entry.psf = Some(PsfAt::Plane { path, hdu, plane });
     }
     Ok(())
 }
 
-/// Columns of a table that goes with a folder.
-#[derive(Clone, Debug)]
-pub struct TableColumns<'a> {
-    /// File name.
-    pub file: &'a str,
-    /// Right ascension in degrees.
-    pub ra: &'a str,
-    /// Declination in degrees.
-    pub dec: &'a str,
-}
-
-/// Adds sky positions from a CSV or FITS table. Returns how many entries the table does not name.
-pub fn add_positions(
-    entries: &mut [Entry],
-    table: &Path,
-    columns: &TableColumns<'_>,
-) -> Result<usize, String> {
-    let names = [columns.file, columns.ra, columns.dec];
-    let mut positions = HashMap::new();
-    each_row(table, &names, |row, values| {
-        let number = |column: usize, lo: f64, hi: f64| {
-            values[column]
-                .f64()
-                .filter(|v| (lo..=hi).contains(v))
-                .ok_or_else(|| {
-                    let name = names[column];
-                    format!(
-                        "{}: row {row}: {name} is not a number within {lo} to {hi}",
-                        table.display()
-                    )
-                })
+/// The galaxies of images of the sky: of one FITS file (or `.fits.bz2`), or of every one in a folder.
+///
+/// Each image's point-spread function is measured on its own stars unless `psf` is given. The number of stars
+/// goes with the entries.
+pub fn sky_images(path: &Path, psf: Option<&Arc<Psf>>) -> Result<(Vec<Entry>, usize), String> {
+    let files = if path.is_dir() {
+        frame::files(path)?
+    } else {
+        vec![path.to_path_buf()]
+    };
+    let (mut entries, mut stars) = (Vec::new(), 0);
+    for path in files {
+        let named = |e: String| format!("{}: {e}", path.display());
+        let found = frame::search(&frame::read(&path).map_err(named)?);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let psf = match psf {
+            Some(psf) => psf.clone(),
+            None => {
+                let (psf, count) = found.psf.map_err(named)?;
+                stars += count;
+                Arc::new(psf)
+            }
         };
-        let Value::Text(file) = &values[0] else {
-            return Err(format!(
-                "{}: row {row}: {} is not a file name",
-                table.display(),
-                names[0]
-            ));
-        };
-        positions.insert(
-            file.clone(),
-            (number(1, 0.0, 360.0)?, number(2, -90.0, 90.0)?),
-        );
-        Ok(())
-    })?;
-    for entry in entries.iter_mut() {
-        entry.position = positions.get(&entry.name).copied();
+        entries.extend(found.cuts.into_iter().map(|(x, y, half)| Entry {
+            name: format!("{name}[{x},{y}]"),
+            path: path.clone(),
+            place: Place::Cut { x, y, half },
+            ident: None,
+            position: None,
+            psf: Some(PsfAt::Known(psf.clone())),
+        }));
     }
-    Ok(entries.iter().filter(|e| e.position.is_none()).count())
+    Ok((entries, stars))
 }
 
 /// Reads pictures; keeps the last FITS file open, so that the planes of one file read its headers once.
@@ -264,6 +233,8 @@ pub struct Reader {
     /// Of display pictures; FITS images are taken as linear.
     pub stretch: Stretch,
     open: Option<FitsFile>,
+    open_psf: Option<FitsFile>,
+    sky: Option<(PathBuf, Plane)>,
 }
 
 impl Reader {
@@ -273,6 +244,23 @@ impl Reader {
             channel,
             stretch,
             open: None,
+            open_psf: None,
+            sky: None,
+        }
+    }
+
+    /// The picture's own point-spread function, if it has one. The error says what is wrong with it.
+    pub fn psf(&mut self, entry: &Entry) -> Result<Option<Arc<Psf>>, String> {
+        match &entry.psf {
+            None => Ok(None),
+            Some(PsfAt::Known(psf)) => Ok(Some(psf.clone())),
+            Some(PsfAt::Plane { path, hdu, plane }) => {
+                let file = open(&mut self.open_psf, path)?;
+                let (w, h, pixels) = plane_of(file, *hdu, *plane)?;
+                let psf = Psf::image(w, h, &pixels)
+                    .map_err(|e| format!("{} plane {plane}: {e}", path.display()))?;
+                Ok(Some(Arc::new(psf)))
+            }
         }
     }
 
@@ -281,24 +269,48 @@ impl Reader {
         match entry.place {
             Place::Display => read_display(&entry.path, self.channel, self.stretch),
             Place::FirstImage => {
-                let image = self.file(&entry.path)?;
+                let image = open(&mut self.open, &entry.path)?;
                 let hdu = image
                     .find(HduSelect::FirstImage)
                     .map_err(|e| e.to_string())?
                     .index;
                 read_plane(image, hdu, 0)
             }
-            Place::Plane { hdu, plane } => read_plane(self.file(&entry.path)?, hdu, plane),
+            Place::Plane { hdu, plane } => {
+                read_plane(open(&mut self.open, &entry.path)?, hdu, plane)
+            }
+            Place::Cut { x, y, half } => {
+                let sky = match self.sky.take() {
+                    Some(sky) if sky.0 == entry.path => sky,
+                    _ => (entry.path.clone(), frame::read(&entry.path)?),
+                };
+                cut(&self.sky.insert(sky).1, (x, y), half)
+            }
         }
     }
+}
 
-    fn file(&mut self, path: &Path) -> Result<&mut FitsFile, String> {
-        let open = match self.open.take() {
-            Some(open) if open.path() == path => open,
-            _ => FitsFile::open(path).map_err(|e| e.to_string())?,
-        };
-        Ok(self.open.insert(open))
+/// The file at `path`, opened if it is not the one kept.
+fn open<'a>(kept: &'a mut Option<FitsFile>, path: &Path) -> Result<&'a mut FitsFile, String> {
+    let file = match kept.take() {
+        Some(file) if file.path() == path => file,
+        _ => FitsFile::open(path).map_err(|e| e.to_string())?,
+    };
+    Ok(kept.insert(file))
+}
+
+/// A square around a point of an image; nothing was observed beyond the image.
+fn cut(sky: &Plane, (x, y): (usize, usize), half: usize) -> Result<Picture, String> {
+    let side = 2 * half + 1;
+    let (mut picture, _, _) = square(side, side)?;
+    for (k, (i, j)) in picture.plane.positions().enumerate() {
+        let (i, j) = ((x + i).wrapping_sub(half), (y + j).wrapping_sub(half));
+        if i < sky.width && j < sky.height && sky.pixels[j * sky.width + i].is_finite() {
+            picture.plane.pixels[k] = sky.pixels[j * sky.width + i];
+            picture.observed[k] = true;
+        }
     }
+    Ok(picture)
 }
 
 /// An empty square frame for a picture of `w x h` pixels, with the columns and rows to leave free.
@@ -323,15 +335,26 @@ fn square(w: usize, h: usize) -> Result<(Picture, usize, usize), String> {
     Ok((picture, (side - w) / 2, (side - h) / 2))
 }
 
-fn read_plane(file: &mut FitsFile, hdu: usize, plane: usize) -> Result<Picture, String> {
+/// Width, height and pixels of a plane.
+fn plane_of(
+    file: &mut FitsFile,
+    hdu: usize,
+    plane: usize,
+) -> Result<(usize, usize, Vec<f32>), String> {
     let (w, h, planes) = file.image_shape(hdu).map_err(|e| e.to_string())?;
-    let (mut picture, x0, y0) = square(w, h)?;
     if plane >= planes {
         return Err(format!("plane {plane} asked for, HDU {hdu} has {planes}"));
     }
     let mut values = vec![0.0; w * h];
     file.read_planes(hdu, plane, &mut values)
         .map_err(|e| e.to_string())?;
+    Ok((w, h, values))
+}
+
+fn read_plane(file: &mut FitsFile, hdu: usize, plane: usize) -> Result<Picture, String> {
+    let (w, h, _) = file.image_shape(hdu).map_err(|e| e.to_string())?;
+    let (mut picture, x0, y0) = square(w, h)?;
+    let (_, _, values) = plane_of(file, hdu, plane)?;
     for (k, value) in values
         .into_iter()
         .enumerate()

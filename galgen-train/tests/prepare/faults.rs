@@ -261,6 +261,8 @@ fn sources_and_options_that_cannot_be_used() {
         (["--hlr-px", "20"], "--hlr-px"),
         (["--pixel-scale", "-1"], "--pixel-scale"),
         (["--min-snr", "nan"], "--min-snr"),
+        (["--psf-side", "32"], "--psf-side"),
+        (["--gain", "0"], "--gain"),
         (["--stretch", "log"], "stretch"),
         (["--channel", "Z"], "channel"),
     ] {

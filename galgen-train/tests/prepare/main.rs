@@ -5,6 +5,7 @@
 mod common;
 mod faults;
 mod forward;
+mod readers;
 mod sky;
 
 use clap::Parser;
