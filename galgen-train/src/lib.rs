@@ -4,7 +4,8 @@
 
 pub mod checkpoint;
 pub mod data;
-pub mod evaluation;
+pub mod evaluate;
+pub mod evaluate_command;
 pub mod export;
 pub mod fit;
 pub mod fit_command;
