@@ -153,39 +153,44 @@ pub fn sheet(tiles: &[Tile], options: &SheetOptions) -> Canvas {
     draw_sheet(tiles, &shared(levels, options.stretch), options)
 }
 
-/// Two sheets side by side under their titles, for example real and generated galaxies. A shared
-/// stretch is shared by both.
+/// Sheets side by side under their titles, for example real and generated galaxies. A shared stretch is
+/// shared by all of them.
 ///
 /// # Panics
 /// As [`sheet`].
-pub fn side_by_side(
-    (left_title, left): (&str, &[Tile]),
-    (right_title, right): (&str, &[Tile]),
-    options: &SheetOptions,
-) -> Canvas {
-    let all = left.iter().chain(right);
+pub fn side_by_side(panels: &[(&str, &[Tile])], options: &SheetOptions) -> Canvas {
+    let all = panels.iter().flat_map(|(_, tiles)| *tiles);
     let levels = shared(
         all.map(|t| Levels::of(&t.intensity())).collect(),
         options.stretch,
     );
-    let (left_levels, right_levels) = levels.split_at(left.len());
-    let titled = |title: &str| SheetOptions {
-        title: title.into(),
-        ..options.clone()
+    let mut first = 0;
+    let mut draw = |&(title, tiles): &(&str, &[Tile])| {
+        let own = &levels[first..first + tiles.len()];
+        first += tiles.len();
+        let options = SheetOptions {
+            title: title.into(),
+            ..options.clone()
+        };
+        draw_sheet(tiles, own, &options)
     };
-    let a = draw_sheet(left, left_levels, &titled(left_title));
-    let b = draw_sheet(right, right_levels, &titled(right_title));
+    let sheets: Vec<Canvas> = panels.iter().map(&mut draw).collect();
     let top = if options.title.is_empty() {
         0
     } else {
         TEXT_HEIGHT + 2 * GAP
     };
     let gutter = 8 * GAP;
-    let width = (a.width() + gutter + b.width()).max(text_width(&options.title) + 4 * GAP);
-    let mut canvas = Canvas::new(width, top + a.height().max(b.height()), GROUND);
+    let widths = sheets.iter().map(|s| s.width() + gutter).sum::<usize>();
+    let width = widths.max(text_width(&options.title) + 4 * GAP + gutter) - gutter;
+    let height = sheets.iter().map(Canvas::height).max().unwrap_or(1);
+    let mut canvas = Canvas::new(width, top + height, GROUND);
     canvas.text(2 * GAP, 2 * GAP, &options.title, LETTERS);
-    canvas.paste(0, top, &a);
-    canvas.paste(a.width() + gutter, top, &b);
+    let mut left = 0;
+    for sheet in &sheets {
+        canvas.paste(left, top, sheet);
+        left += sheet.width() + gutter;
+    }
     canvas
 }
 

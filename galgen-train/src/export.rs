@@ -1,7 +1,8 @@
 //! Writing a trained model as one file, and checking it with the engine that will read it.
 
 use crate::checkpoint::Phase;
-use crate::evaluation;
+use crate::evaluate::{self, evaluate};
+use crate::evaluate_command::SEED;
 use crate::fit::FitError;
 use crate::fit::flow_vae::{Setup, Trainer};
 use crate::models::flow_vae::{Batch, Learner};
@@ -17,6 +18,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+/// Key of the card's evaluation that holds the differences between engine and training.
+pub const PARITY: &str = "parity";
 /// Held-out stamps on which the engine is compared with the training.
 const CHECKED: usize = 32;
 /// Largest difference that is accepted between training and engine on the same weights: relative to
@@ -49,9 +52,17 @@ pub fn export(
             parity.encoder, parity.decoder, parity.flow
         )));
     }
-    card.evaluation = evaluation::evaluate(&model, samples, &trainer.training.directory)
+    let options = evaluate::Options {
+        seed: SEED,
+        command: format!("galgen-train fit, recipe {}", card.name),
+        quiet: trainer.training.quiet,
+    };
+    let evaluation = evaluate(&model, samples, &options).map_err(FitError::File)?;
+    evaluation
+        .write(&trainer.training.directory)
         .map_err(FitError::File)?;
-    card.evaluation["parity"] = json!({
+    card.evaluation = evaluation.summary();
+    card.evaluation[PARITY] = json!({
         "stamps": CHECKED,
         "encoder": parity.encoder,
         "decoder": parity.decoder,

@@ -53,7 +53,7 @@ pub struct Training {
     /// Where to compute.
     pub device: Device,
     identity: String,
-    quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 /// What one phase of a training learns.

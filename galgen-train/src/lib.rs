@@ -5,7 +5,7 @@
 pub mod checkpoint;
 pub mod data;
 pub mod evaluate;
-pub mod evaluation;
+pub mod evaluate_command;
 pub mod export;
 pub mod fit;
 pub mod fit_command;

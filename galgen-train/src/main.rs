@@ -1,7 +1,7 @@
 //! The program `galgen-train`.
 
 use clap::{Parser, Subcommand};
-use galgen_train::{fit_command, prepare};
+use galgen_train::{evaluate_command, fit_command, prepare};
 use std::process::ExitCode;
 
 /// Trains galgen models: real galaxies in, one model file out.
@@ -18,12 +18,15 @@ enum Command {
     Prepare(Box<prepare::PrepareArgs>),
     /// Train a model from a recipe and write its model file
     Fit(fit_command::FitArgs),
+    /// Compare a model's galaxies with held-out real ones: a report, and figures for its card
+    Evaluate(evaluate_command::EvaluateArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Prepare(args) => prepare::run(&args).map_err(|e| e.to_string()),
         Command::Fit(args) => fit_command::run(&args),
+        Command::Evaluate(args) => evaluate_command::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

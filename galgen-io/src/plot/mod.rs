@@ -1,4 +1,4 @@
-//! Line plots and histograms, as PNG or SVG.
+//! Line plots, bands, point clouds and histograms, as PNG or SVG.
 //!
 //! A figure is laid out once as a list of shapes; the two outputs draw the same list.
 
@@ -23,23 +23,67 @@ const PALETTE: [Color; 7] = [
 const INK: Color = [40, 40, 40];
 const GRID: Color = [225, 225, 225];
 
-/// Points in the order in which they are joined. Points that are not finite, or not positive on a
-/// logarithmic axis, interrupt the line.
+/// What is drawn at the points of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mark {
+    /// A line through the points, in their order.
+    #[default]
+    Line,
+    /// A dot at each point.
+    Dots,
+    /// The area inside the points, pale.
+    Band,
+}
+
+/// Points that belong together. Points that are not finite, or not positive on a logarithmic axis, interrupt a line
+/// and are left out otherwise.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// Name in the legend.
+    /// Name in the legend; empty for none.
     pub name: String,
     /// `(x, y)`.
     pub points: Vec<(f64, f64)>,
+    /// Line, dots or band.
+    pub mark: Mark,
+    /// Number of the colour, so that a line and its band can share one; by default the place in the list.
+    pub color: Option<usize>,
 }
 
 impl Series {
-    /// A series.
+    /// Points joined by a line.
     pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
         Self {
             name: name.into(),
             points,
+            mark: Mark::Line,
+            color: None,
         }
+    }
+
+    /// A cloud of points.
+    pub fn dots(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Self {
+            mark: Mark::Dots,
+            ..Self::new(name, points)
+        }
+    }
+
+    /// The area between `low` and `high` at each `(x, low, high)`, without a name in the legend. What is not finite
+    /// is left out.
+    pub fn band(between: &[(f64, f64, f64)]) -> Self {
+        let low = between.iter().map(|&(x, low, _)| (x, low));
+        let high = between.iter().rev().map(|&(x, _, high)| (x, high));
+        Self {
+            mark: Mark::Band,
+            ..Self::new("", low.chain(high).collect())
+        }
+    }
+
+    /// In the colour with this number.
+    #[must_use]
+    pub fn colored(mut self, color: usize) -> Self {
+        self.color = Some(color);
+        self
     }
 }
 
@@ -86,7 +130,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// Series as lines.
+    /// Series as lines, dots and bands, in their order: later ones cover earlier ones.
     pub fn lines(frame: &Frame, series: &[Series]) -> Self {
         let usable = |&(x, y): &(f64, f64)| {
             let good = |v: f64, log: bool| v.is_finite() && (!log || v > 0.0);
@@ -104,17 +148,42 @@ impl Figure {
             frame,
             x_axis,
             y_axis,
-            series.iter().map(|s| s.name.as_str()),
+            series
+                .iter()
+                .enumerate()
+                .map(|(i, s)| (s.name.as_str(), color_of(i, s))),
         );
         for (i, s) in series.iter().enumerate() {
-            for run in s.points.split(|p| !usable(p)).filter(|run| !run.is_empty()) {
-                let points = run.iter().map(|&p| layout.place(p)).collect();
-                layout.shapes.push(Shape::Line {
-                    points,
-                    thickness: 1.8,
-                    color: PALETTE[i % PALETTE.len()],
-                });
-            }
+            let color = color_of(i, s);
+            let placed = |run: &[(f64, f64)]| run.iter().map(|&p| layout.place(p)).collect();
+            let shapes: Vec<Shape> = match s.mark {
+                Mark::Line => s
+                    .points
+                    .split(|p| !usable(p))
+                    .filter(|run| !run.is_empty())
+                    .map(|run| Shape::Line {
+                        points: placed(run),
+                        thickness: 1.8,
+                        color,
+                    })
+                    .collect(),
+                Mark::Dots => {
+                    let points: Vec<_> = s.points.iter().copied().filter(usable).collect();
+                    vec![Shape::Dots {
+                        points: placed(&points),
+                        radius: 1.6,
+                        color,
+                    }]
+                }
+                Mark::Band => {
+                    let points: Vec<_> = s.points.iter().copied().filter(usable).collect();
+                    vec![Shape::Area {
+                        points: placed(&points),
+                        color,
+                    }]
+                }
+            };
+            layout.shapes.extend(shapes);
         }
         layout.finish()
     }
@@ -194,6 +263,10 @@ impl Figure {
     }
 }
 
+fn color_of(place: usize, series: &Series) -> Color {
+    PALETTE[series.color.unwrap_or(place) % PALETTE.len()]
+}
+
 /// The frame drawn, and where values fall in it.
 struct Layout {
     width: usize,
@@ -210,7 +283,7 @@ impl Layout {
         frame: &Frame,
         x_axis: Axis,
         y_axis: Axis,
-        names: impl Iterator<Item = &'a str>,
+        names: impl Iterator<Item = (&'a str, Color)>,
     ) -> Self {
         let (width, height) = (frame.width.max(200), frame.height.max(150));
         let line = TEXT_HEIGHT as f64;
@@ -257,17 +330,16 @@ impl Layout {
     }
 
     /// One row of names per line that they fill; returns the y below.
-    fn legend<'a>(&mut self, names: impl Iterator<Item = &'a str>, top: f64) -> f64 {
+    fn legend<'a>(&mut self, names: impl Iterator<Item = (&'a str, Color)>, top: f64) -> f64 {
         let line = TEXT_HEIGHT as f64;
         let (mut x, mut y) = (self.area[0], top);
         let mut any = false;
-        for (i, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
+        for (name, color) in names.filter(|(name, _)| !name.is_empty()) {
             let length = text_width(name) as f64 + 46.0;
             if x + length > self.area[2] && x > self.area[0] {
                 (x, y) = (self.area[0], y + line);
             }
             let middle = y + line / 2.0;
-            let color = PALETTE[i % PALETTE.len()];
             let points = vec![(x, middle), (x + 20.0, middle)];
             self.shapes.push(Shape::Line {
                 points,

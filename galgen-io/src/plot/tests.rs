@@ -137,3 +137,44 @@ fn lines_run_where_their_values_are() {
         "{first:?} {last:?}"
     );
 }
+
+#[test]
+fn bands_and_dots_are_drawn_where_they_belong() {
+    let between = [(0.0, 1.0, 2.0), (5.0, f64::NAN, 2.0), (10.0, 1.0, 2.0)];
+    let series = [
+        Series::band(&between).colored(1),
+        Series::dots("cloud", vec![(2.0, 0.0), (8.0, 3.0), (f64::NAN, 1.0)]).colored(1),
+    ];
+    let figure = Figure::lines(&frame(false), &series);
+    let svg = figure.to_svg();
+    assert_eq!(svg.matches("<circle").count(), 2);
+    assert_eq!(svg.matches("<polygon").count(), 1);
+    assert!(texts(&svg).contains(&"cloud") && !svg.contains("NaN"));
+
+    // In the picture: coloured inside the band, white above it.
+    let canvas = figure.to_canvas();
+    let [mut inside, mut above] = [0, 0];
+    let shape = figure.shapes.iter().find_map(|s| match s {
+        Shape::Area { points, .. } => Some(points.clone()),
+        _ => None,
+    });
+    let points = shape.expect("a band");
+    let rows: Vec<f64> = points.iter().map(|p| p.1).collect();
+    let top = rows.iter().copied().fold(f64::INFINITY, f64::min) as usize;
+    let bottom = rows.iter().copied().fold(0.0, f64::max) as usize;
+    let column = (points[0].0 + 40.0) as usize;
+    for row in top - 20..bottom {
+        let pale = canvas
+            .get(column, row)
+            .is_some_and(|c| c[0] > 225 && c[2] < 225);
+        if row > top {
+            inside += usize::from(pale);
+        } else {
+            above += usize::from(pale);
+        }
+    }
+    assert!(
+        inside > (bottom - top) * 8 / 10 && above == 0,
+        "{inside} {above}"
+    );
+}

@@ -121,6 +121,13 @@ fn a_shared_stretch_keeps_faint_tiles_faint() {
         title: "both".into(),
         ..Default::default()
     };
-    let pair = side_by_side(("real", &tiles[..1]), ("generated", &tiles[1..]), &titles);
+    let panels: [(&str, &[Tile]); 3] = [
+        ("real", &tiles[..1]),
+        ("generated", &tiles[1..2]),
+        ("", &tiles[2..]),
+    ];
+    let pair = side_by_side(&panels[..2], &titles);
     assert!(pair.width() > pair.height());
+    let three = side_by_side(&panels, &titles);
+    assert!(three.width() > pair.width() && three.height() == pair.height());
 }

@@ -182,7 +182,7 @@ fn relabel(setup: &mut Setup, training: &mut Training) -> std::result::Result<()
 }
 
 /// The condition called `name` of a noise-free stamp in the galaxy frame.
-fn measured(name: &str, stamp: &[f32], side: usize) -> Option<f64> {
+pub(crate) fn measured(name: &str, stamp: &[f32], side: usize) -> Option<f64> {
     let axis_ratio = measure::shape(stamp, side)?.ellipse.axis_ratio;
     match name {
         "axis_ratio" => Some(axis_ratio),

@@ -58,7 +58,8 @@ pub(super) fn pairs(
         columns: 6,
         ..SheetOptions::default()
     };
-    let sheet = side_by_side((title, &real), (other_title, &decoded), &options);
+    let panels = [(title, &real[..]), (other_title, &decoded[..])];
+    let sheet = side_by_side(&panels, &options);
     sheet
         .save(training.directory.join(file))
         .map_err(|e| e.to_string())
