@@ -160,6 +160,10 @@ typedef enum galgen_status {
      * A defect of the library was caught; its text is in the error. Free the session that was used.
      */
     GALGEN_STATUS_PANIC = 16,
+    /**
+     * Models of this kind do not do this: a plain image has no size, an autoencoder no likelihood.
+     */
+    GALGEN_STATUS_UNSUPPORTED = 17,
 } galgen_status;
 
 /**
@@ -258,7 +262,7 @@ typedef struct galgen_model_info {
     size_t conditions;
     /**
      * Semi-major half-light radius that stamps have in the galaxy frame, pixels (approximately: the
-     * measured one is in galgen_drawn).
+     * measured one is in galgen_drawn); 0 if the model draws plain images.
      */
     double half_light_radius;
     /**

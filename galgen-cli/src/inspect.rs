@@ -46,13 +46,11 @@ fn describe(file: &ModelFile) -> String {
         "stamp",
         &format!("{0} x {0} pixels, bands: {1}", g.side, g.bands.join(", ")),
     );
-    line(
-        "size",
-        &format!(
-            "semi-major half-light radius {} pixels, major axis along x",
-            g.half_light_radius
-        ),
+    let size = g.half_light_radius.map_or_else(
+        || "plain images, pixels as in the data".into(),
+        |radius| format!("semi-major half-light radius {radius} pixels, major axis along x"),
     );
+    line("size", &size);
     line("PSF", &card.psf);
     line(
         "conditions",
@@ -68,12 +66,16 @@ fn describe(file: &ModelFile) -> String {
         } else {
             format!(" {}", c.unit)
         };
-        let numbers = format!(
-            "{}{unit}, mean {:.3}, deviation {:.3}",
-            range(c),
-            c.mean,
-            c.deviation
-        );
+        let numbers = if c.classes.is_empty() {
+            format!(
+                "{}{unit}, mean {:.3}, deviation {:.3}",
+                range(c),
+                c.mean,
+                c.deviation
+            )
+        } else {
+            format!("one of {}", c.classes.join(", "))
+        };
         line("", &format!("{}: {numbers}", c.name));
         line("", &format!("    {}", c.description));
     }

@@ -124,8 +124,9 @@ impl Card {
             let problem = format!("stamp side {side}, expected {SIDE_RANGE:?}");
             return Err(CardError::Contradiction(problem));
         }
-        let radius = self.geometry.half_light_radius;
-        if !(radius >= MIN_RADIUS && radius < side as f64 / 2.0) {
+        if let Some(radius) = self.geometry.half_light_radius
+            && !(radius >= MIN_RADIUS && radius < side as f64 / 2.0)
+        {
             let problem = format!("half-light radius of {radius} pixels on a stamp of {side}");
             return Err(CardError::Contradiction(problem));
         }
@@ -172,7 +173,7 @@ mod tests {
         let geometry = Geometry {
             side: 16,
             bands: vec!["r".into()],
-            half_light_radius: 2.1,
+            half_light_radius: Some(2.1),
         };
         let preset = FlowVaePreset {
             channels: vec![8, 4, 4],

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 /// Most conditions that a model may have; an [`Object`](crate::object::Object) then needs no allocation.
 pub const MAX_CONDITIONS: usize = 16;
 
-/// One physical parameter.
+/// Most classes of a condition.
+pub const MAX_CLASSES: usize = 256;
+
+/// One parameter: a number, or one of several classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
@@ -18,12 +21,67 @@ pub struct Condition {
     pub unit: String,
     /// One sentence for people.
     pub description: String,
-    /// Mean over the training set, subtracted before a network sees the value.
+    /// Mean over the training set, subtracted before a network sees the value; 0 for classes.
     pub mean: f64,
-    /// Standard deviation over the training set, positive.
+    /// Standard deviation over the training set, positive; 1 for classes.
     pub deviation: f64,
     /// Smallest and largest value that the model was trained on.
     pub range: [f64; 2],
+    /// Names of the classes; empty for a number. The value of a class is its position here, and the
+    /// networks see one number per class: 1 for the one asked for, 0 for the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+}
+
+impl Condition {
+    /// A condition with these classes.
+    pub fn of_classes(name: &str, description: &str, classes: Vec<String>) -> Self {
+        Condition {
+            name: name.into(),
+            unit: String::new(),
+            description: description.into(),
+            mean: 0.0,
+            deviation: 1.0,
+            range: [0.0, classes.len().saturating_sub(1) as f64],
+            classes,
+        }
+    }
+
+    /// How many numbers of the context it makes.
+    pub fn width(&self) -> usize {
+        self.classes.len().max(1)
+    }
+
+    /// The value that `text` means: the position of the class of that name, or a finite number. The error says
+    /// what was expected.
+    pub fn value(&self, text: &str) -> Result<f32, String> {
+        if !self.classes.is_empty() {
+            let position = self.classes.iter().position(|class| class == text);
+            return position.map(|p| p as f32).ok_or_else(|| {
+                let name = &self.name;
+                format!(
+                    "{name} is {text:?}, expected one of {}",
+                    self.classes.join(", ")
+                )
+            });
+        }
+        let number = text.parse().ok().filter(|v: &f32| v.is_finite());
+        number.ok_or_else(|| format!("{} is {text:?}, expected a number", self.name))
+    }
+}
+
+/// A value of a condition with classes that is no class.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "condition {condition} (counted from 0) is {found}, expected a class: a whole number from 0 to {}", .classes - 1
+)]
+pub struct NoClass {
+    /// Position of the condition.
+    pub condition: usize,
+    /// What was found.
+    pub found: f32,
+    /// Number of classes.
+    pub classes: usize,
 }
 
 /// All conditions of a model and how to judge whether a request lies inside what was trained.
@@ -32,7 +90,7 @@ pub struct Condition {
 pub struct Conditions {
     /// In the order of the network's context.
     pub list: Vec<Condition>,
-    /// Inverse of the correlation matrix of the standardised conditions over the training set, row-major.
+    /// Inverse of the correlation matrix of the standardised numbers (not the classes) over the training set, row-major.
     pub precision: Vec<f64>,
     /// 99.9th percentile over the training set of the squared Mahalanobis distance under `precision`.
     pub distance_limit: f64,
@@ -74,6 +132,16 @@ impl Conditions {
         self.list.len()
     }
 
+    /// Length of the networks' context: one for a number, one per class for classes.
+    pub fn width(&self) -> usize {
+        self.list.iter().map(Condition::width).sum()
+    }
+
+    /// How many of the conditions are numbers.
+    fn numbers(&self) -> usize {
+        self.list.iter().filter(|c| c.classes.is_empty()).count()
+    }
+
     /// Whether the model is unconditional.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -90,6 +158,7 @@ impl Conditions {
         if n > MAX_CONDITIONS {
             return Err(format!("{n} conditions, expected at most {MAX_CONDITIONS}"));
         }
+        let n = self.numbers();
         if self.precision.len() != n * n || self.precision.iter().any(|v| !v.is_finite()) {
             return Err(format!(
                 "precision has {} numbers, expected {n} x {n} finite ones",
@@ -122,6 +191,7 @@ impl Conditions {
                     c.name
                 ));
             }
+            check_classes(c)?;
             if self.position(&c.name) != Some(i) {
                 return Err(format!("condition `{}` appears twice", c.name));
             }
@@ -130,36 +200,86 @@ impl Conditions {
     }
 
     /// Standardises `values` (in the order of `list`) into `context` for the networks and says what
-    /// is outside the trained domain. Both slices have `self.len()` elements.
-    pub fn standardise(&self, values: &[f32], context: &mut [f32]) -> Flags {
-        let n = self.len();
-        assert!(
-            values.len() == n && context.len() == n,
-            "{n} conditions expected"
-        );
+    /// is outside the trained domain. `values` has `self.len()` elements, `context` `self.width()`.
+    pub fn standardise(&self, values: &[f32], context: &mut [f32]) -> Result<Flags, NoClass> {
+        assert_eq!(values.len(), self.len(), "number of conditions");
+        assert_eq!(context.len(), self.width(), "length of the context");
         let mut flags = 0;
+        let mut rest = context;
         for (i, c) in self.list.iter().enumerate() {
+            let (own, after) = rest.split_at_mut(c.width());
+            rest = after;
             let value = f64::from(values[i]);
-            context[i] = ((value - c.mean) / c.deviation) as f32;
-            // f32 rounding of a limit itself is not an excursion.
-            let slack = 1e-6 * (c.range[1] - c.range[0]);
-            if !(value >= c.range[0] - slack && value <= c.range[1] + slack) {
-                flags |= Flags::OUT_OF_RANGE << i;
+            if c.classes.is_empty() {
+                own[0] = standard(c, values[i]) as f32;
+                // f32 rounding of a limit itself is not an excursion.
+                let slack = 1e-6 * (c.range[1] - c.range[0]);
+                if !(value >= c.range[0] - slack && value <= c.range[1] + slack) {
+                    flags |= Flags::OUT_OF_RANGE << i;
+                }
+            } else {
+                own.fill(0.0);
+                let class = own.iter_mut().enumerate().find(|(k, _)| *k as f64 == value);
+                let Some((_, class)) = class else {
+                    return Err(NoClass {
+                        condition: i,
+                        found: values[i],
+                        classes: c.classes.len(),
+                    });
+                };
+                *class = 1.0;
             }
         }
-        let mut distance = 0.0;
-        for i in 0..n {
-            for j in 0..n {
-                distance +=
-                    f64::from(context[i]) * self.precision[i * n + j] * f64::from(context[j]);
-            }
-        }
+        let distance = self.distance(values);
         // Absurd values overflow to not-a-number, which is no small distance.
         if distance.is_nan() || distance > self.distance_limit {
             flags |= Flags::JOINT_EXTRAPOLATION;
         }
-        Flags(flags)
+        Ok(Flags(flags))
     }
+
+    /// Squared Mahalanobis distance of the numbers among `values` under `precision`.
+    fn distance(&self, values: &[f32]) -> f64 {
+        let numbers = || {
+            let pairs = self.list.iter().zip(values);
+            pairs.filter(|(c, _)| c.classes.is_empty())
+        };
+        let n = self.numbers();
+        let mut distance = 0.0;
+        for (i, (a, &x)) in numbers().enumerate() {
+            for (j, (b, &y)) in numbers().enumerate() {
+                let (x, y) = (standard(a, x) as f32, standard(b, y) as f32);
+                distance += f64::from(x) * self.precision[i * n + j] * f64::from(y);
+            }
+        }
+        distance
+    }
+}
+
+fn standard(condition: &Condition, value: f32) -> f64 {
+    (f64::from(value) - condition.mean) / condition.deviation
+}
+
+fn check_classes(condition: &Condition) -> Result<(), String> {
+    let (name, classes) = (&condition.name, &condition.classes);
+    if classes.is_empty() {
+        return Ok(());
+    }
+    let n = classes.len();
+    let standard = (condition.mean, condition.deviation) == (0.0, 1.0);
+    if !(2..=MAX_CLASSES).contains(&n) || !standard || condition.range != [0.0, n as f64 - 1.0] {
+        return Err(format!(
+            "condition `{name}`: {n} classes, expected 2 to {MAX_CLASSES} with mean 0, deviation 1 and \
+             range 0 to their number less 1"
+        ));
+    }
+    for (i, class) in classes.iter().enumerate() {
+        plain_text("name of a class", class)?;
+        if classes[..i].contains(class) {
+            return Err(format!("condition `{name}`: class `{class}` appears twice"));
+        }
+    }
+    Ok(())
 }
 
 /// Checks a name that becomes a column, a key or a label: 1 to 64 printable ASCII characters.
@@ -275,6 +395,7 @@ mod tests {
             mean: 0.5,
             deviation: 0.2,
             range: [0.1, 1.0],
+            classes: Vec::new(),
         };
         // Correlation 0.8: precision = 1 / (1 - 0.64) [[1, -0.8], [-0.8, 1]].
         let k = 1.0 / 0.36;
@@ -290,19 +411,63 @@ mod tests {
         let conditions = two();
         conditions.check().unwrap();
         let mut context = [0.0; 2];
-        assert!(conditions.standardise(&[0.5, 0.5], &mut context).is_clear());
+        assert!(
+            conditions
+                .standardise(&[0.5, 0.5], &mut context)
+                .unwrap()
+                .is_clear()
+        );
         assert_eq!(context, [0.0, 0.0]);
-        let flags = conditions.standardise(&[0.5, 1.1], &mut context);
+        let flags = conditions.standardise(&[0.5, 1.1], &mut context).unwrap();
         assert!(flags.out_of_range(1) && !flags.out_of_range(0));
-        let along = conditions.standardise(&[0.9, 0.9], &mut context);
-        let across = conditions.standardise(&[0.9, 0.1], &mut context);
+        let along = conditions.standardise(&[0.9, 0.9], &mut context).unwrap();
+        let across = conditions.standardise(&[0.9, 0.1], &mut context).unwrap();
         assert!(along.is_clear());
         assert_eq!(across, Flags(Flags::JOINT_EXTRAPOLATION));
         assert!(
             conditions
                 .standardise(&[f32::NAN, 0.5], &mut context)
+                .unwrap()
                 .out_of_range(0)
         );
+    }
+
+    #[test]
+    fn a_class_is_one_of_several_numbers() {
+        let names = ["E", "S0", "Sb"].map(String::from).to_vec();
+        let mut conditions = two();
+        let class = Condition::of_classes("type", "", names);
+        assert_eq!(class.value("S0"), Ok(1.0));
+        let error = class.value("Sc").unwrap_err();
+        assert_eq!(error, "type is \"Sc\", expected one of E, S0, Sb");
+        assert!(conditions.list[0].value("inf").is_err());
+        conditions.list.insert(1, class);
+        conditions.check().unwrap();
+        assert_eq!((conditions.len(), conditions.width()), (3, 5));
+        let mut context = [9.0; 5];
+        let mut flags = |values: [f32; 3]| conditions.standardise(&values, &mut context);
+        assert_eq!(flags([0.5, 1.0, 0.5]), Ok(Flags(0)));
+        assert!(flags([0.5, 1.0, 1.1]).unwrap().out_of_range(2));
+        for bad in [3.0, -1.0, 0.5, f32::NAN] {
+            let error = flags([0.5, bad, 0.5]).unwrap_err();
+            assert_eq!((error.condition, error.classes), (1, 3));
+        }
+        conditions
+            .standardise(&[0.5, 2.0, 0.5], &mut context)
+            .unwrap();
+        assert_eq!(context, [0.0, 0.0, 0.0, 1.0, 0.0]);
+
+        let breaks: [fn(&mut Condition); 4] = [
+            |c| c.classes[2] = "E".into(),
+            |c| c.classes[0] = String::new(),
+            |c| c.mean = 1.0,
+            |c| c.range = [0.0, 5.0],
+        ];
+        for change in breaks {
+            let mut broken = conditions.clone();
+            change(&mut broken.list[1]);
+            assert!(broken.check().is_err());
+        }
     }
 
     #[test]

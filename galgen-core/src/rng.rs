@@ -18,6 +18,8 @@ pub enum Stream {
     Posterior = 2,
     /// Everything random in training: initial weights, order, augmentation, reparametrisation.
     Training = 3,
+    /// The bits of binarised images.
+    Binarise = 4,
 }
 
 const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -1,8 +1,12 @@
 //! Stamp geometry: the pixel grid that a model draws on, and its border window.
 //!
+//! A stamp is either a galaxy in its own frame (major axis along x, unit sum, known half-light
+//! radius, border window) or a plain image, whose pixels are as in the data.
+//!
 //! A stamp is a row-major `[bands, n, n]` array of `f32`; pixel centres have integer coordinates and
 //! the centre of the stamp is `((n - 1) / 2, (n - 1) / 2)`, which for even `n` is a pixel corner.
 
+use crate::rng::{Philox, Stream};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -22,14 +26,22 @@ pub struct Geometry {
     pub side: usize,
     /// Name of each band, in the order of the stamp's planes.
     pub bands: Vec<alloc::string::String>,
-    /// Semi-major half-light radius of every training galaxy, in pixels of the stamp.
-    pub half_light_radius: f64,
+    /// Semi-major half-light radius of every training galaxy, in pixels of the stamp; `None` for plain images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_light_radius: Option<f64>,
 }
 
 impl Geometry {
     /// Number of pixels of one stamp, all bands.
     pub fn pixels(&self) -> usize {
         self.bands.len() * self.side * self.side
+    }
+
+    /// What pixels are multiplied by before a network sees them: 2 pi r^2 for galaxies of half-light radius r,
+    /// so that a round one has a mean of 1 inside it; 1 for plain images.
+    pub fn intensity(&self) -> f64 {
+        let area = |r| 2.0 * core::f64::consts::PI * r * r;
+        self.half_light_radius.map_or(1.0, area)
     }
 
     /// Coordinate of the stamp's centre along either axis, in pixels.
@@ -64,9 +76,34 @@ pub fn window(side: usize) -> Vec<f32> {
     values
 }
 
+/// Makes every pixel 1 with the probability that is its value, else 0: binarised images (Salakhutdinov and Murray
+/// 2008) whose bits depend on (`seed`, `id`) only.
+pub fn binarise(image: &mut [f32], seed: u64, id: u64) {
+    let mut rng = Philox::new(seed, id, Stream::Binarise);
+    for pixel in image {
+        *pixel = f32::from(rng.uniform() < f64::from(*pixel));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn binarised_pixels_have_their_mean_and_their_own_bits() {
+        let image = [0.0f32, 0.25, 1.0];
+        let draw = |seed, id| {
+            let mut bits = image;
+            binarise(&mut bits, seed, id);
+            bits
+        };
+        let ones = (0..4000).filter(|&id| draw(1, id)[1] == 1.0).count();
+        // Five standard deviations of a binomial.
+        assert!((ones as f64 - 1000.0).abs() < 5.0 * 27.4, "{ones}");
+        assert_eq!((draw(1, 5)[0], draw(1, 5)[2]), (0.0, 1.0));
+        assert_eq!(draw(1, 5), draw(1, 5));
+        assert!((0..50).any(|id| draw(1, id) != draw(2, id)));
+    }
 
     #[test]
     fn window_is_one_inside_zero_outside_and_symmetric() {

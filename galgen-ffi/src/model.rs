@@ -73,7 +73,7 @@ pub struct galgen_model_info {
     /// Conditions that every object must give.
     pub conditions: usize,
     /// Semi-major half-light radius that stamps have in the galaxy frame, pixels (approximately: the
-    /// measured one is in galgen_drawn).
+    /// measured one is in galgen_drawn); 0 if the model draws plain images.
     pub half_light_radius: f64,
     /// Short name.
     pub name: *const c_char,
@@ -287,7 +287,7 @@ pub unsafe extern "C" fn galgen_model_get_info(
             stamp_len: model.stamp_len(),
             latent: model.latent(),
             conditions: model.card().conditions.len(),
-            half_light_radius: geometry.half_light_radius,
+            half_light_radius: geometry.half_light_radius.unwrap_or(0.0),
             name: text.name.as_ptr(),
             fingerprint: text.fingerprint.as_ptr(),
             psf: text.psf.as_ptr(),

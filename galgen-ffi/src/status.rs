@@ -47,6 +47,8 @@ pub enum galgen_status {
     Abi = 15,
     /// A defect of the library was caught; its text is in the error. Free the session that was used.
     Panic = 16,
+    /// Models of this kind do not do this: a plain image has no size, an autoencoder no likelihood.
+    Unsupported = 17,
 }
 
 /// Bytes of the text of an error, with its final zero byte.
@@ -92,7 +94,7 @@ pub extern "C" fn galgen_error_default() -> galgen_error {
 #[unsafe(no_mangle)]
 pub extern "C" fn galgen_status_text(status: i32) -> *const c_char {
     /// In the order of `galgen_status`.
-    const TEXTS: [&std::ffi::CStr; 17] = [
+    const TEXTS: [&std::ffi::CStr; 18] = [
         c"done",
         c"some objects failed",
         c"NULL pointer",
@@ -110,6 +112,7 @@ pub extern "C" fn galgen_status_text(status: i32) -> *const c_char {
         c"too large",
         c"header and library do not fit",
         c"defect in the library",
+        c"not for models of this kind",
     ];
     let index = usize::try_from(status).unwrap_or(usize::MAX);
     TEXTS.get(index).unwrap_or(&c"unknown status").as_ptr()
@@ -170,7 +173,12 @@ impl From<RenderError> for Failure {
 /// The status of one object or stamp.
 pub(crate) fn status_of(error: &DrawError) -> galgen_status {
     match error {
-        DrawError::Object { .. } | DrawError::Argument { .. } => galgen_status::Argument,
+        DrawError::Object { .. } | DrawError::Argument { .. } | DrawError::Class(_) => {
+            galgen_status::Argument
+        }
+        DrawError::NotGalaxies | DrawError::NotImages | DrawError::NoLikelihood => {
+            galgen_status::Unsupported
+        }
         DrawError::NoLight { .. } => galgen_status::NoLight,
         DrawError::Unrenderable { .. } => galgen_status::Unrenderable,
         DrawError::Stamp { .. } => galgen_status::Stamp,

@@ -46,8 +46,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let json = weights
         .metadata(METADATA_KEY)
         .ok_or("the file has no card")?;
-    let Family::FlowVae(config) = Card::parse(json)?.0.model;
-    let net = config.decoder;
+    let net = match Card::parse(json)?.0.model {
+        Family::FlowVae(config) => config.decoder,
+        Family::Vae(config) => config.decoder,
+    };
     let (z, context) = (vec![0.1; net.input.len()], vec![0.5; net.context]);
 
     let mut operations = 0;

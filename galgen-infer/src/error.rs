@@ -88,6 +88,14 @@ pub enum LoadError {
         /// What stands there.
         value: f32,
     },
+    /// A tensor has values that its meaning excludes.
+    #[error("tensor {tensor}: {problem}; export the model again")]
+    Tensor {
+        /// Its name.
+        tensor: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The file has no card.
     #[error(
         "no model card under the metadata key {METADATA_KEY}; only files exported by galgen-train can be loaded"

@@ -21,4 +21,4 @@ pub mod weights;
 pub use error::LoadError;
 pub use kernels::Simd;
 pub use model::{DrawError, Model};
-pub use session::{Drawn, Session};
+pub use session::{Drawn, Pixels, Session};

@@ -2,12 +2,14 @@
 
 use crate::error::LoadError;
 use crate::kernels::Simd;
-use crate::models::flow_vae;
+use crate::models::{self, flow_vae, vae};
 use crate::weights::Weights;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use galgen_core::card::{Card, METADATA_KEY};
-use galgen_core::models::{Family, Forward};
+use galgen_core::condition::NoClass;
+use galgen_core::models::Family;
 use galgen_core::object::ObjectError;
 
 /// A model file in memory: the card and packed weights. Immutable; share it between threads through
@@ -15,12 +17,7 @@ use galgen_core::object::ObjectError;
 pub struct Model {
     card: Card,
     simd: Simd,
-    pub(crate) engine: Engine,
-}
-
-/// The engine of the model's family.
-pub(crate) enum Engine {
-    FlowVae(flow_vae::Engine),
+    pub(crate) engine: Box<dyn models::Engine>,
 }
 
 impl Model {
@@ -39,13 +36,12 @@ impl Model {
             .ok_or(LoadError::MissingCard)?;
         let (card, tensors) = Card::parse(json)?;
         weights.check(&tensors)?;
-        let engine = match &card.model {
-            Family::FlowVae(config) => Engine::FlowVae(flow_vae::Engine::new(
-                config,
-                &card.geometry,
-                &weights,
-                simd,
-            )?),
+        let geometry = &card.geometry;
+        let engine: Box<dyn models::Engine> = match &card.model {
+            Family::FlowVae(config) => {
+                Box::new(flow_vae::Engine::new(config, geometry, &weights, simd)?)
+            }
+            Family::Vae(config) => Box::new(vae::Engine::new(config, geometry, &weights, simd)?),
         };
         Ok(Arc::new(Model { card, simd, engine }))
     }
@@ -74,16 +70,12 @@ impl Model {
     /// Whether the model draws galaxies as they are in front of the telescope, and takes the point-spread
     /// function of stamps that it encodes or scores.
     pub fn takes_psf(&self) -> bool {
-        match &self.engine {
-            Engine::FlowVae(engine) => engine.forward() == Forward::Psf,
-        }
+        self.engine.takes_psf()
     }
 
     /// Number of latent dimensions.
     pub fn latent(&self) -> usize {
-        match &self.engine {
-            Engine::FlowVae(engine) => engine.latent(),
-        }
+        self.engine.latent()
     }
 }
 
@@ -110,12 +102,29 @@ pub enum DrawError {
     },
     /// The decoder gave a stamp without light: the weights are damaged, or the conditions absurd.
     #[error(
-        "object {id}: the model draws no light for these conditions, use conditions inside the trained range"
+        "object {id}: the model draws no light for these conditions, or no numbers: use conditions inside the trained range"
     )]
     NoLight {
         /// The object.
         id: u64,
     },
+    /// A condition that is a class has a value that is none.
+    #[error("{0}")]
+    Class(#[from] NoClass),
+    /// A galaxy was asked of a model of plain images.
+    #[error("the model draws plain images, without size, flux or orientation: draw images from it")]
+    NotGalaxies,
+    /// A plain image was asked of a model of galaxies.
+    #[error(
+        "the model draws galaxies: ask for stamps in the galaxy frame, native or rendered ones"
+    )]
+    NotImages,
+    /// A plain autoencoder was asked how likely a stamp is.
+    #[error(
+        "the model is a plain autoencoder, which has no likelihood of a stamp: use the error of its \
+         reconstruction and the density of its latent"
+    )]
+    NoLikelihood,
     /// The object's size, shear and magnification together leave the range of f64.
     #[error("object {id}: size, shear and magnification cannot be rendered together")]
     Unrenderable {

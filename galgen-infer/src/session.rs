@@ -1,7 +1,7 @@
 //! Drawing and scoring: one session per thread, all memory taken at the start.
 
-use crate::model::{DrawError, Engine, Model};
-use crate::models::flow_vae::{self, NoLight, Observed};
+use crate::model::{DrawError, Model};
+use crate::models::{NoLight, Observed, Scratch};
 use crate::render::{Affine, Grid, Lens, NativeFrame, Noise, Renderer};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -46,12 +46,20 @@ pub struct Session {
     context: Vec<f32>,
     /// Scratch of `set_psf`.
     psf: Vec<f32>,
+    /// Mean and ln variance of a stamp, or a drawn latent.
+    code: [Vec<f32>; 2],
     native: Renderer,
     axis_ratio: Option<usize>,
 }
 
-enum Scratch {
-    FlowVae(flow_vae::Scratch),
+/// What of an image is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pixels {
+    /// The mean of the pixels given the latent: the probability of 1 where pixels are 0 or 1.
+    #[default]
+    Mean,
+    /// One draw of the pixels given the latent.
+    Drawn,
 }
 
 impl Session {
@@ -66,13 +74,12 @@ impl Session {
         };
         let native = Renderer::new(side, bands, pixels, None);
         Session {
-            scratch: match &model.engine {
-                Engine::FlowVae(engine) => Scratch::FlowVae(engine.scratch()),
-            },
+            scratch: model.engine.scratch(),
             shape: vec![0.0; geometry.pixels()],
             light: vec![0.0; if bands > 1 { side * side } else { 0 }],
-            context: vec![0.0; model.card().conditions.len()],
+            context: vec![0.0; model.card().conditions.width()],
             psf: Vec::with_capacity(side * side),
+            code: [(); 2].map(|()| vec![0.0; model.latent()]),
             native: native.expect("a checked card has a stamp that can be rendered"),
             axis_ratio: model.card().conditions.position(AXIS_RATIO),
             model,
@@ -168,16 +175,14 @@ impl Session {
         object
             .check(count)
             .map_err(|error| DrawError::Object { id, error })?;
+        if card.geometry.half_light_radius.is_none() {
+            return Err(DrawError::NotGalaxies);
+        }
         let conditions = &object.conditions[..count];
-        let mut flags = card.conditions.standardise(conditions, &mut self.context);
-        let drawn = match (&self.model.engine, &mut self.scratch) {
-            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
-                engine.draw(seed, id, &self.context, scratch, &mut self.shape)
-            }
-        };
-        drawn.map_err(|NoLight| DrawError::NoLight { id })?;
-
+        let mut flags = card.conditions.standardise(conditions, &mut self.context)?;
         let side = card.geometry.side;
+        self.draw_mean(seed, id)?;
+
         let light = sum_bands(&self.shape, &mut self.light);
         let circular =
             measure::half_light_radius(light, side, 1.0).ok_or(DrawError::NoLight { id })?;
@@ -220,6 +225,24 @@ impl Session {
         Ok((result, frame))
     }
 
+    /// Leaves the mean stamp of object `id` under `self.context` in `self.shape`.
+    fn draw_mean(&mut self, seed: u64, id: u64) -> Result<(), DrawError> {
+        let mut rng = Philox::new(seed, id, Stream::Latent);
+        let Session {
+            model,
+            shape,
+            context,
+            scratch,
+            code: [z, _],
+            ..
+        } = self;
+        let engine = &model.engine;
+        engine
+            .draw_latent(&mut rng, context, scratch, z)
+            .and_then(|()| engine.decode(z, context, scratch, shape))
+            .map_err(|NoLight| DrawError::NoLight { id })
+    }
+
     /// The latent (its [`Model::latent`] numbers) of object `id` under physical `conditions`: what
     /// [`sample_galaxy_frame`](Self::sample_galaxy_frame) decodes.
     ///
@@ -232,17 +255,78 @@ impl Session {
         conditions: &[f32],
         z: &mut [f32],
     ) -> Result<Flags, DrawError> {
+        assert_eq!(z.len(), self.model.latent(), "number of latent dimensions");
         let flags = self.set_context(conditions)?;
-        let drawn = match (&self.model.engine, &mut self.scratch) {
-            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
-                engine.draw_latent(seed, id, &self.context, scratch, z)
-            }
-        };
-        drawn.map_err(|NoLight| DrawError::NoLight { id })?;
+        let mut rng = Philox::new(seed, id, Stream::Latent);
+        let engine = &self.model.engine;
+        engine
+            .draw_latent(&mut rng, &self.context, &mut self.scratch, z)
+            .map_err(|NoLight| DrawError::NoLight { id })?;
         Ok(flags)
     }
 
-    /// The unit-sum stamp of latent `z` under physical `conditions`, in the galaxy frame.
+    /// Draws image `id` (`[bands, side, side]`) of a model of plain images under `conditions`, in the units of
+    /// the training data: the mean of its pixels, or a draw of them.
+    ///
+    /// # Panics
+    /// If a slice has not the model's length.
+    pub fn sample_image(
+        &mut self,
+        seed: u64,
+        id: u64,
+        conditions: &[f32],
+        pixels: Pixels,
+        out: &mut [f32],
+    ) -> Result<Flags, DrawError> {
+        if self.model.card().geometry.half_light_radius.is_some() {
+            return Err(DrawError::NotImages);
+        }
+        let flags = self.set_context(conditions)?;
+        self.draw_mean(seed, id)?;
+        out.copy_from_slice(&self.shape);
+        if pixels == Pixels::Drawn {
+            let engine = &self.model.engine;
+            engine.scatter(&mut Philox::new(seed, id, Stream::Noise), out);
+        }
+        Ok(flags)
+    }
+
+    /// What the model makes of a stamp: the stamp of the posterior's mean, with the sum of the given one
+    /// if they are galaxies. Of a model that takes a point-spread function it is the galaxy in front of it.
+    ///
+    /// # Panics
+    /// If a slice has not the model's length.
+    pub fn reconstruct(
+        &mut self,
+        stamp: &[f32],
+        conditions: &[f32],
+        out: &mut [f32],
+    ) -> Result<Flags, DrawError> {
+        let flags = self.set_context(conditions)?;
+        let sum = self.set_shape(stamp)?;
+        let Session {
+            model,
+            shape,
+            context,
+            scratch,
+            code: [mean, log_variance],
+            ..
+        } = self;
+        model
+            .engine
+            .encode(shape, context, scratch, mean, log_variance);
+        finite("posterior of the latent", mean)?;
+        let decoded = model.engine.decode(mean, context, scratch, out);
+        decoded.map_err(|NoLight| DrawError::NoLight { id: 0 })?;
+        if sum != 1.0 {
+            for pixel in out {
+                *pixel = (f64::from(*pixel) * sum) as f32;
+            }
+        }
+        Ok(flags)
+    }
+
+    /// The mean stamp of latent `z` under physical `conditions`: of unit sum in the galaxy frame, or an image.
     ///
     /// # Panics
     /// If a slice has not the model's length.
@@ -254,11 +338,9 @@ impl Session {
     ) -> Result<Flags, DrawError> {
         let flags = self.set_context(conditions)?;
         finite("latent", z)?;
-        let decoded = match (&self.model.engine, &mut self.scratch) {
-            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
-                engine.decode(z, &self.context, scratch, out)
-            }
-        };
+        assert_eq!(z.len(), self.model.latent(), "number of latent dimensions");
+        let engine = &self.model.engine;
+        let decoded = engine.decode(z, &self.context, &mut self.scratch, out);
         decoded.map_err(|NoLight| DrawError::NoLight { id: 0 })?;
         Ok(flags)
     }
@@ -303,16 +385,15 @@ impl Session {
         self.psf
             .extend(psf.iter().map(|&v| (f64::from(v) / sum) as f32));
         finite("point-spread function over its sum", &self.psf)?;
-        match (&self.model.engine, &mut self.scratch) {
-            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
-                engine.set_psf(&self.psf, side, scratch);
-            }
-        }
+        self.model
+            .engine
+            .set_psf(&self.psf, side, &mut self.scratch);
         Ok(())
     }
 
     /// Mean and ln variance (each [`Model::latent`] long) of the posterior of the latent, for a stamp
-    /// in the galaxy frame (any positive sum) under physical `conditions`.
+    /// in the galaxy frame (any positive sum), or an image, under physical `conditions`. The ln variance
+    /// of a plain autoencoder is minus infinity.
     ///
     /// # Panics
     /// If a slice has not the model's length.
@@ -325,18 +406,18 @@ impl Session {
     ) -> Result<Flags, DrawError> {
         let flags = self.set_context(conditions)?;
         self.set_shape(stamp)?;
-        match (&self.model.engine, &mut self.scratch) {
-            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
-                engine.encode(&self.shape, &self.context, scratch, mean, log_variance);
-            }
-        }
+        let engine = &self.model.engine;
+        let (shape, context) = (&self.shape, &self.context);
+        engine.encode(shape, context, &mut self.scratch, mean, log_variance);
         // Absurd conditions can carry the network out of f32's range.
         finite("posterior of the latent", mean)?;
-        finite("posterior of the latent", log_variance)?;
+        if let Some(&found) = log_variance.iter().find(|v| v.is_nan()) {
+            finite("posterior of the latent", &[found])?;
+        }
         Ok(flags)
     }
 
-    /// ln p(z | conditions) of a latent under the flow, in nats. Exact.
+    /// ln p(z | conditions) of a latent under the model's prior, in nats. Exact.
     ///
     /// # Panics
     /// If a slice has not the model's length.
@@ -349,20 +430,20 @@ impl Session {
                 expected: "finite numbers",
             });
         }
-        Ok(match (&self.model.engine, &mut self.scratch) {
-            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
-                engine.log_prob_latent(z, &self.context, scratch)
-            }
-        })
+        assert_eq!(z.len(), self.model.latent(), "number of latent dimensions");
+        let engine = &self.model.engine;
+        Ok(engine.log_prob_latent(z, &self.context, &mut self.scratch))
     }
 
     /// Lower bound of ln p(stamp | conditions), in nats, with `samples` posterior draws of (seed, id):
     /// the importance-weighted bound (Burda et al. 2016), whose mean grows towards the truth with `samples`;
     /// with 1, one draw of the evidence lower bound.
     ///
-    /// The stamp is in the galaxy frame, with any positive sum. The density is over pixels in units
-    /// of `intensity` of the model's configuration, inside the stamp's circle. `sky` is the noise of
-    /// a pixel in the stamp's own unit; `None` takes that of a typical training stamp.
+    /// A galaxy's stamp is in the galaxy frame, with any positive sum, and the density is over pixels in units
+    /// of [`Geometry::intensity`](galgen_core::stamp::Geometry::intensity), inside the stamp's circle; an
+    /// image is as it is, of 0 and 1 where the likelihood is Bernoulli. `sky` is the noise of
+    /// a pixel in the stamp's own unit; `None` takes that of a typical training stamp. A plain autoencoder has
+    /// no likelihood.
     ///
     /// # Panics
     /// If a slice has not the model's length.
@@ -398,25 +479,30 @@ impl Session {
             stamp: &self.shape,
             sky: sky.map(|s| s / sum),
         };
-        Ok(match (&self.model.engine, &mut self.scratch) {
-            (Engine::FlowVae(engine), Scratch::FlowVae(scratch)) => {
-                engine.log_likelihood(&observed, &self.context, samples, &mut rng, scratch)
-            }
-        })
+        let engine = &self.model.engine;
+        engine.log_likelihood(
+            &observed,
+            &self.context,
+            samples,
+            &mut rng,
+            &mut self.scratch,
+        )
     }
 
     fn set_context(&mut self, conditions: &[f32]) -> Result<Flags, DrawError> {
         finite("conditions", conditions)?;
-        Ok(self
-            .model
-            .card()
-            .conditions
-            .standardise(conditions, &mut self.context))
+        let all = &self.model.card().conditions;
+        Ok(all.standardise(conditions, &mut self.context)?)
     }
 
-    /// Normalises `stamp` into `self.shape`; returns its sum.
+    /// Takes `stamp` into `self.shape`, galaxies divided by their sum; returns what it was divided by.
     fn set_shape(&mut self, stamp: &[f32]) -> Result<f64, DrawError> {
         assert_eq!(stamp.len(), self.shape.len(), "length of the stamp");
+        if self.model.card().geometry.half_light_radius.is_none() {
+            finite("pixel", stamp)?;
+            self.shape.copy_from_slice(stamp);
+            return Ok(1.0);
+        }
         let sum = measure::total(stamp);
         let bad = !(sum.is_finite() && sum > 0.0) || stamp.iter().any(|p| !p.is_finite());
         if bad {

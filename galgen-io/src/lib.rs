@@ -8,6 +8,7 @@ pub mod atomic;
 pub mod canvas;
 pub mod catalog;
 pub mod fits;
+pub mod idx;
 pub mod plot;
 pub mod sheet;
 pub mod stamps;

@@ -1,5 +1,7 @@
 //! Writing a trained model as one file, and checking it with the engine that will read it.
 
+pub mod vae;
+
 use crate::checkpoint::Phase;
 use crate::evaluate::{self, evaluate};
 use crate::evaluate_command::SEED;

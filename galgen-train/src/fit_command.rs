@@ -1,12 +1,15 @@
 //! `galgen-train fit`.
 
+use crate::data::images::ImageSamples;
 use crate::data::set::TrainingSet;
-use crate::export::export;
+use crate::export::{self, export};
 use crate::fit::flow_vae::Trainer;
-use crate::recipe::Recipe;
+use crate::fit::{Training, vae};
+use crate::recipe::{Family, ImageRecipe, Recipe};
 use crate::samples::Samples;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
@@ -47,6 +50,62 @@ pub struct FitArgs {
 
 /// Runs the command.
 pub fn run(args: &FitArgs) -> Result<(), String> {
+    match Family::of(&args.recipe).map_err(|e| e.to_string())? {
+        Family::FlowVae => run_flow_vae(args),
+        Family::Vae | Family::Autoencoder => run_vae(args),
+    }
+}
+
+fn run_vae(args: &FitArgs) -> Result<(), String> {
+    let recipe = ImageRecipe::load(&args.recipe).map_err(|e| e.to_string())?;
+    let device = open_device(args.device)?;
+    let samples = ImageSamples::load(&recipe.data, &args.data)?;
+    announce(args, samples.training.len(), samples.validation.len());
+    let mut trainer = vae::Trainer::new(
+        &recipe,
+        &samples,
+        &args.out,
+        &device,
+        args.resume,
+        args.quiet,
+    )
+    .map_err(|e| e.to_string())?;
+    let start = Instant::now();
+    let done = trainer.run(args.max_steps).map_err(|e| e.to_string())?;
+    if !finished(args, done) {
+        return Ok(());
+    }
+    let path = args.out.join(MODEL);
+    let mut provenance = provenance(&recipe, &trainer.training, start.elapsed().as_secs());
+    provenance["data"] = json!(recipe.data.credit);
+    provenance["training_images"] = json!(samples.training.len());
+    provenance["validation_images"] = json!(samples.validation.len());
+    provenance["storage"] = json!("f32");
+    export::vae::export(&trainer, provenance, &path).map_err(|e| e.to_string())?;
+    if !args.quiet {
+        eprintln!("model: {}", path.display());
+    }
+    Ok(())
+}
+
+fn announce(args: &FitArgs, training: usize, validation: usize) {
+    if !args.quiet {
+        eprintln!(
+            "{training} stamps for training, {validation} for validation; output in {}",
+            args.out.display()
+        );
+    }
+}
+
+/// Passes on whether the training is `done`, and says how to go on if it is not.
+fn finished(args: &FitArgs, done: bool) -> bool {
+    if !done && !args.quiet {
+        eprintln!("stopped after --max-steps; continue with --resume");
+    }
+    done
+}
+
+fn run_flow_vae(args: &FitArgs) -> Result<(), String> {
     let recipe = Recipe::load(&args.recipe).map_err(|e| e.to_string())?;
     let device = open_device(args.device)?;
     let sets = recipe
@@ -58,14 +117,7 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
     let samples = Samples::new(&sets, &recipe.data.conditions, recipe.data.validation)?
         .with_noise_correlation(recipe.data.noise_correlation)
         .with_likelihood(recipe.data.likelihood);
-    if !args.quiet {
-        eprintln!(
-            "{} stamps for training, {} for validation; output in {}",
-            samples.training.len(),
-            samples.validation.len(),
-            args.out.display()
-        );
-    }
+    announce(args, samples.training.len(), samples.validation.len());
     let mut trainer = Trainer::new(
         &recipe,
         &samples,
@@ -79,20 +131,17 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
         eprintln!("{} weights", trainer.training.state.parameters.count());
     }
     let start = Instant::now();
-    if !trainer.run(args.max_steps).map_err(|e| e.to_string())? {
-        if !args.quiet {
-            eprintln!("stopped after --max-steps; continue with --resume");
-        }
+    let done = trainer.run(args.max_steps).map_err(|e| e.to_string())?;
+    if !finished(args, done) {
         return Ok(());
     }
     let path = args.out.join(MODEL);
-    let provenance = provenance(
-        &recipe,
-        &sets,
-        &trainer.setup.samples,
-        &trainer,
-        start.elapsed().as_secs(),
-    );
+    let mut provenance = provenance(&recipe, &trainer.training, start.elapsed().as_secs());
+    let data: Vec<_> = sets.iter().map(|set| &set.description).collect();
+    provenance["data"] = json!(data);
+    provenance["training_stamps"] = json!(trainer.setup.samples.training.len());
+    provenance["validation_stamps"] = json!(trainer.setup.samples.validation.len());
+    provenance["storage"] = json!("weights of encoder and decoder f16, the rest f32");
     export(&trainer, provenance, &path).map_err(|e| e.to_string())?;
     if !args.quiet {
         eprintln!("model: {}", path.display());
@@ -103,29 +152,18 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
 /// Name of the finished model in the output directory.
 pub const MODEL: &str = "model.safetensors";
 
-/// Where the model comes from, for its card.
-fn provenance(
-    recipe: &Recipe,
-    sets: &[TrainingSet],
-    samples: &Samples,
-    trainer: &Trainer,
-    seconds: u64,
-) -> serde_json::Value {
-    let data: Vec<_> = sets.iter().map(|set| &set.description).collect();
+/// How the model was trained, for its card; the data come on top.
+fn provenance(recipe: &impl Serialize, training: &Training, seconds: u64) -> serde_json::Value {
     json!({
         "program": concat!("galgen-train ", env!("CARGO_PKG_VERSION")),
         "commit": std::env::var("GALGEN_COMMIT").ok(),
         "date": today(),
         "recipe": recipe,
-        "data": data,
-        "training_stamps": samples.training.len(),
-        "validation_stamps": samples.validation.len(),
-        "weights": trainer.training.state.parameters.count(),
-        "storage": "weights of encoder and decoder f16, the rest f32",
-        "device": if trainer.training.on_cpu() { "cpu" } else { "cuda" },
+        "weights": training.state.parameters.count(),
+        "device": if training.on_cpu() { "cpu" } else { "cuda" },
         "threads": crate::ops::threads(),
         "seconds_of_last_run": seconds,
-        "history": trainer.training.state.history,
+        "history": training.state.history,
     })
 }
 

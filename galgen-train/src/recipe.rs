@@ -1,5 +1,9 @@
 //! Recipes: one TOML file says everything about a training, so that it can be repeated.
 
+mod images;
+
+pub use images::{Binarise, ImageData, ImageRecipe, Labels, Objective};
+
 use crate::samples::Likelihood;
 use galgen_core::models::FlowVaePreset;
 use serde::{Deserialize, Serialize};
@@ -9,6 +13,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// Always [`Family::FlowVae`].
+    #[serde(default)]
+    pub family: Family,
     /// Name of the model, written into its card.
     pub name: String,
     /// What it draws and for whom.
@@ -50,6 +57,43 @@ pub struct Adversarial {
     pub critic_learning_rate: f64,
     /// Steps of the decoder.
     pub stage: Stage,
+}
+
+/// What a recipe trains, its key `family`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// A [`Recipe`].
+    #[default]
+    FlowVae,
+    /// An [`ImageRecipe`] with a Gaussian posterior.
+    Vae,
+    /// An [`ImageRecipe`] without.
+    Autoencoder,
+}
+
+impl Family {
+    /// The family of the recipe in a file.
+    pub fn of(path: &Path) -> Result<Self, RecipeError> {
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(default)]
+            family: Family,
+        }
+        read::<Head>(path).map(|head| head.family)
+    }
+}
+
+/// Reads a TOML file.
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, RecipeError> {
+    let text = std::fs::read_to_string(path).map_err(|cause| RecipeError::Unreadable {
+        path: path.into(),
+        cause,
+    })?;
+    toml::from_str(&text).map_err(|cause| RecipeError::Invalid {
+        path: path.into(),
+        cause: Box::new(cause),
+    })
 }
 
 fn default_warm_up() -> f64 {
@@ -152,14 +196,7 @@ pub enum RecipeError {
 impl Recipe {
     /// Reads and checks a recipe.
     pub fn load(path: &Path) -> Result<Recipe, RecipeError> {
-        let text = std::fs::read_to_string(path).map_err(|cause| RecipeError::Unreadable {
-            path: path.into(),
-            cause,
-        })?;
-        let recipe: Recipe = toml::from_str(&text).map_err(|cause| RecipeError::Invalid {
-            path: path.into(),
-            cause: Box::new(cause),
-        })?;
+        let recipe: Recipe = read(path)?;
         recipe.check(path)?;
         Ok(recipe)
     }
@@ -229,28 +266,43 @@ impl Recipe {
                 ],
             ),
         ];
-        for (stage, [steps, batch, validate_every, learning_rate, weight_decay]) in stages {
-            let counts = [
-                (steps, stage.steps),
-                (batch, stage.batch as u64),
-                (validate_every, stage.validate_every),
-            ];
-            if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
-                return fail(key, "0".into(), "1 or more");
-            }
-            if !(stage.learning_rate.is_finite() && stage.learning_rate > 0.0) {
-                return fail(
-                    learning_rate,
-                    stage.learning_rate.to_string(),
-                    "a positive number",
-                );
-            }
-            if !(stage.weight_decay.is_finite() && stage.weight_decay >= 0.0) {
-                return fail(weight_decay, stage.weight_decay.to_string(), "0 or more");
-            }
+        for (stage, keys) in stages {
+            check_stage(path, stage, keys)?;
+        }
+        if self.family != Family::FlowVae {
+            return fail("family", format!("{:?}", self.family), "flow-vae");
         }
         Ok(())
     }
+}
+
+/// Checks a stage, whose `keys` are those of steps, batch, validate_every, learning_rate and weight_decay.
+fn check_stage(path: &Path, stage: &Stage, keys: [&'static str; 5]) -> Result<(), RecipeError> {
+    let [steps, batch, validate_every, learning_rate, weight_decay] = keys;
+    let fail = |key, found: String, expected| {
+        Err(RecipeError::OutOfRange {
+            path: path.into(),
+            key,
+            found,
+            expected,
+        })
+    };
+    let counts = [
+        (steps, stage.steps),
+        (batch, stage.batch as u64),
+        (validate_every, stage.validate_every),
+    ];
+    if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+        return fail(key, "0".into(), "1 or more");
+    }
+    let (rate, decay) = (stage.learning_rate, stage.weight_decay);
+    if !(rate.is_finite() && rate > 0.0) {
+        return fail(learning_rate, rate.to_string(), "a positive number");
+    }
+    if !(decay.is_finite() && decay >= 0.0) {
+        return fail(weight_decay, decay.to_string(), "0 or more");
+    }
+    Ok(())
 }
 
 /// The first element that stands in `list` before.

@@ -249,6 +249,7 @@ impl Samples {
                 mean,
                 deviation: variance.sqrt(),
                 range: RANGE_QUANTILES.map(quantile),
+                classes: Vec::new(),
             });
         }
         let standard = |i: usize, j: usize| {
@@ -295,7 +296,8 @@ impl Samples {
             return;
         }
         for (value, context) in self.values.chunks(k).zip(self.standardised.chunks_mut(k)) {
-            self.conditions.standardise(value, context);
+            let known = self.conditions.standardise(value, context);
+            known.expect("numbers, not classes");
         }
     }
 

@@ -65,7 +65,7 @@ fn the_published_recipes_are_good() {
             let geometry = galgen_core::stamp::Geometry {
                 side,
                 bands: vec!["r".into()],
-                half_light_radius: side as f64 / 8.0,
+                half_light_radius: Some(side as f64 / 8.0),
             };
             recipe
                 .model

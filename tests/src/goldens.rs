@@ -3,12 +3,14 @@
 
 use crate::compare::Trace;
 use crate::tensors::{Tensors, read_safetensors};
+use galgen_core::models::Vae;
 use galgen_core::spec::{Flow, Layer, Net};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 const NETS: &[u8] = include_bytes!("../goldens/nets.safetensors");
 const FLOWS: &[u8] = include_bytes!("../goldens/flows.safetensors");
+const VAES: &[u8] = include_bytes!("../goldens/vae.safetensors");
 
 /// A net with weights under the prefix `net`.
 pub struct NetGolden {
@@ -132,6 +134,67 @@ pub fn flows() -> Vec<FlowGolden> {
         .into_iter()
         .map(|(name, flow, all)| make(&name, flow, all))
         .collect()
+}
+
+/// A variational autoencoder of 8 x 8 images with two latent dimensions.
+pub struct VaeGolden {
+    /// Name of the case.
+    pub name: String,
+    /// The networks; weights in `tensors` without prefix.
+    pub model: Vae,
+    /// Its tensors.
+    pub tensors: Tensors,
+    /// Images and what came of them.
+    pub items: Vec<VaeItem>,
+}
+
+/// One image, and one unrelated latent.
+pub struct VaeItem {
+    /// The image.
+    pub x: Vec<f64>,
+    /// Its class, where the model has classes.
+    pub label: f64,
+    /// Posterior of the image.
+    pub mean: Vec<f64>,
+    /// Posterior of the image.
+    pub log_variance: Vec<f64>,
+    /// A latent.
+    pub z: Vec<f64>,
+    /// Its mean image.
+    pub decoded: Vec<f64>,
+    /// Exact evidence lower bound, by quadrature.
+    pub elbo: f64,
+    /// Exact ln p(x), by quadrature.
+    pub log_likelihood: f64,
+}
+
+/// The golden variational autoencoders.
+pub fn vaes() -> Vec<VaeGolden> {
+    let make = |(name, model, mut all): (String, Vae, Tensors)| {
+        let mut take = |name: &str| rows(&mut all, name);
+        let (x, z, label) = (take("x"), take("z"), take("label"));
+        let [mean, log_variance, decoded, elbo, log_likelihood] =
+            ["mean", "log_variance", "decoded", "elbo", "log_likelihood"]
+                .map(|name| take(&format!("after.{name}")));
+        let items = (0..x.len()).map(|i| VaeItem {
+            x: x[i].clone(),
+            label: label[i][0],
+            mean: mean[i].clone(),
+            log_variance: log_variance[i].clone(),
+            z: z[i].clone(),
+            decoded: decoded[i].clone(),
+            elbo: elbo[i][0],
+            log_likelihood: log_likelihood[i][0],
+        });
+        let unprefixed = |(name, tensor): (String, _)| (name["net.".len()..].to_string(), tensor);
+        VaeGolden {
+            items: items.collect(),
+            tensors: weights(&name, all).into_iter().map(unprefixed).collect(),
+            name,
+            model,
+        }
+    };
+    read(VAES).into_iter().map(make).collect()
 }
 
 /// (case, spec, tensors without the name of the case) of a golden file.

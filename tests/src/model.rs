@@ -1,10 +1,13 @@
 //! Whole model files with random weights: what the engine, its C interface and the programs are
 //! tested with, where no trained model is needed.
 
-use crate::tensors::{random_weights, write_safetensors};
+use crate::tensors::{Tensors, random_weights, write_safetensors};
 use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
 use galgen_core::condition::{Condition, Conditions};
-use galgen_core::models::{Family, FlowVaePreset, Forward};
+use galgen_core::math::act::Act;
+use galgen_core::models::{
+    Family, FlowVaePreset, Forward, Likelihood, Network, Posterior, Vae, VaePreset,
+};
 use galgen_core::stamp::Geometry;
 use serde_json::Value;
 
@@ -39,7 +42,7 @@ fn card_of(side: usize, preset: &FlowVaePreset) -> Card {
     let geometry = Geometry {
         side,
         bands: vec!["r".into()],
-        half_light_radius: side as f64 / 8.0,
+        half_light_radius: Some(side as f64 / 8.0),
     };
     let conditions = conditions();
     let model = preset
@@ -59,6 +62,83 @@ fn card_of(side: usize, preset: &FlowVaePreset) -> Card {
     };
     card.fingerprint = card.compute_fingerprint();
     card
+}
+
+/// The card of an autoencoder of plain images (or of galaxies, with a half-light radius) of one band.
+pub fn vae_card(
+    model: Vae,
+    side: usize,
+    half_light_radius: Option<f64>,
+    conditions: Conditions,
+) -> Card {
+    let mut card = Card {
+        name: format!("images-{side}"),
+        geometry: Geometry {
+            side,
+            bands: vec!["grey".into()],
+            half_light_radius,
+        },
+        psf: "none".into(),
+        conditions,
+        model: Family::Vae(model),
+        ..card(16)
+    };
+    card.fingerprint = card.compute_fingerprint();
+    card
+}
+
+/// A condition of three classes.
+pub fn classes() -> Conditions {
+    let names = ["E", "S0", "Sb"].map(String::from).to_vec();
+    Conditions {
+        list: vec![Condition::of_classes("type", "Kind.", names)],
+        precision: Vec::new(),
+        distance_limit: 0.0,
+    }
+}
+
+/// The bytes of a model file with `tensors` and `card`.
+pub fn file(card: &Card, tensors: &Tensors) -> Vec<u8> {
+    write_safetensors(tensors, &[(METADATA_KEY, &card.to_json())])
+}
+
+/// The bytes of an autoencoder with random weights and three classes on images of 12 x 12 (galaxies with a
+/// half-light radius of 1.5 pixels if `galaxies`), convolutional.
+pub fn random_vae(
+    posterior: Posterior,
+    likelihood: Likelihood,
+    galaxies: bool,
+    seed: u64,
+) -> Vec<u8> {
+    let preset = VaePreset {
+        latent: 6,
+        likelihood,
+        network: Network::Convolutional {
+            channels: vec![4, 6, 8],
+            activation: Act::Silu,
+        },
+    };
+    let geometry = Geometry {
+        side: 12,
+        bands: vec!["grey".into()],
+        half_light_radius: galaxies.then_some(1.5),
+    };
+    let model = preset.build(&geometry, posterior, 3);
+    let model = model.expect("a side that halves twice");
+    let card = vae_card(model, 12, geometry.half_light_radius, classes());
+    let specs = card.check().expect("the preset fits the card");
+    let mut tensors = random_weights(&specs, seed);
+    if let Some((shape, values)) = tensors.get_mut("prior.cholesky") {
+        let n = shape[0];
+        for (i, v) in values.iter_mut().enumerate() {
+            *v = match (i / n).cmp(&(i % n)) {
+                std::cmp::Ordering::Less => 0.0,
+                std::cmp::Ordering::Equal => f64::from((0.5 + v.abs()) as f32),
+                std::cmp::Ordering::Greater => *v,
+            };
+        }
+    }
+    file(&card, &tensors)
 }
 
 fn preset(side: usize) -> FlowVaePreset {
@@ -85,6 +165,7 @@ fn conditions() -> Conditions {
         mean,
         deviation,
         range,
+        classes: Vec::new(),
     };
     Conditions {
         list: vec![

@@ -2,9 +2,11 @@
 
 mod programs;
 
+use galgen_core::models::{Likelihood, Posterior};
 use galgen_core::object::Object;
 use galgen_infer::render::{Grid, Noise, PhotonNoise, Psf, Renderer};
-use galgen_infer::{Model, Session, Simd};
+use galgen_infer::{Model, Pixels, Session, Simd};
+use galgen_tests::model::random_vae;
 use programs::random_model;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -120,6 +122,45 @@ fn drawing_and_scoring_allocate_nothing() {
                 ..object
             };
             allocations("an error", || s.sample_native(1, &bad, &mut stamp)).unwrap_err();
+        }
+    }
+}
+
+#[test]
+fn images_allocate_nothing() {
+    let deviation = Likelihood::Gaussian { deviation: 0.1 };
+    for (posterior, likelihood) in [
+        (Posterior::Gaussian, Likelihood::Bernoulli),
+        (Posterior::Gaussian, deviation),
+        (Posterior::Point, deviation),
+    ] {
+        let bytes = random_vae(posterior, likelihood, false, 5);
+        let model = Model::from_bytes(&bytes).unwrap();
+        let mut image = vec![0.0; model.stamp_len()];
+        let mut out = image.clone();
+        let (mut mean, mut log_variance) = ([0.0; 6], [0.0; 6]);
+        let mut s = Session::new(model);
+        for _ in 0..2 {
+            allocations("sample_image", || {
+                s.sample_image(1, 2, &[1.0], Pixels::Drawn, &mut image)
+            })
+            .unwrap();
+            allocations("reconstruct", || s.reconstruct(&image, &[1.0], &mut out)).unwrap();
+            allocations("encode", || {
+                s.encode(&image, &[1.0], &mut mean, &mut log_variance)
+            })
+            .unwrap();
+            allocations("decode", || s.decode(&mean, &[1.0], &mut out)).unwrap();
+            allocations("log_prob_latent", || s.log_prob_latent(&[0.1; 6], &[1.0])).unwrap();
+            let score = allocations("log_likelihood", || {
+                s.log_likelihood(&image, &[1.0], None, 4, 1, 2)
+            });
+            assert_eq!(score.is_ok(), posterior == Posterior::Gaussian);
+            // Errors carry no text of their own.
+            allocations("an error", || {
+                s.sample_image(1, 2, &[3.0], Pixels::Mean, &mut image)
+            })
+            .unwrap_err();
         }
     }
 }

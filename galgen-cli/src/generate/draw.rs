@@ -130,7 +130,11 @@ fn problem(row: &CatalogRow, error: &DrawError) -> RowProblem {
         DrawError::NoLight { .. }
         | DrawError::Unrenderable { .. }
         | DrawError::Stamp { .. }
-        | DrawError::Argument { .. } => ("galaxy", "not drawn".into(), error.to_string()),
+        | DrawError::Argument { .. }
+        | DrawError::Class(_)
+        | DrawError::NotGalaxies
+        | DrawError::NotImages
+        | DrawError::NoLikelihood => ("galaxy", "not drawn".into(), error.to_string()),
     };
     RowProblem {
         row: row.row,

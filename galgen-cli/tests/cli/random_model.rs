@@ -48,7 +48,7 @@ fn card(preset: &FlowVaePreset) -> (Card, Vec<TensorSpec>) {
     let geometry = Geometry {
         side,
         bands: vec!["r".into()],
-        half_light_radius: side as f64 / 8.0,
+        half_light_radius: Some(side as f64 / 8.0),
     };
     let condition = |name: &str, mean, deviation, range, description: &str| Condition {
         name: name.into(),
@@ -57,6 +57,7 @@ fn card(preset: &FlowVaePreset) -> (Card, Vec<TensorSpec>) {
         mean,
         deviation,
         range,
+        classes: Vec::new(),
     };
     let conditions = Conditions {
         list: vec![

@@ -11,6 +11,7 @@
 //! [`Forward::Psf`], about that stamp convolved with the observation's point-spread function: then the
 //! decoder draws galaxies as they are in front of the telescope.
 
+use super::check;
 use crate::condition::Conditions;
 use crate::math::act::Act;
 use crate::math::spline::SplineSpec;
@@ -24,12 +25,6 @@ use serde::{Deserialize, Serialize};
 /// Bounds of the encoder's ln variance: narrower would be a stamp encoded more finely than f32 noise
 /// allows, wider a dimension that the prior already describes.
 pub const LOG_VARIANCE: [f32; 2] = [-12.0, 3.0];
-
-/// Most latent dimensions.
-const MAX_LATENT: usize = 4096;
-/// Smallest and largest positive number of a configuration: their squares neither vanish nor overflow
-/// in the f32 of the networks.
-const NUMBERS: core::ops::RangeInclusive<f64> = 1e-12..=1e12;
 
 /// Standard deviation of a pixel x given the model's stamp m, both multiplied by
 /// [`FlowVae::intensity`]: sqrt(sky^2 + floor^2 + (relative m)^2), where `sky` is the measured noise
@@ -155,9 +150,9 @@ impl Default for FlowVaePreset {
 }
 
 impl FlowVaePreset {
-    /// The networks of these sizes for `geometry` and a number of conditions. The side of the
+    /// The networks of these sizes for `geometry` and a context of so many numbers. The side of the
     /// stamp must be 4 * 2^(channels - 1).
-    pub fn build(&self, geometry: &Geometry, conditions: usize) -> Result<FlowVae, SpecError> {
+    pub fn build(&self, geometry: &Geometry, context: usize) -> Result<FlowVae, SpecError> {
         let fail = |problem| Err(SpecError::new("preset", problem));
         let stages = self.channels.len();
         if stages < 2 || geometry.side != 4 << (stages - 1) {
@@ -172,19 +167,16 @@ impl FlowVaePreset {
         let bands = geometry.bands.len();
         let model = FlowVae {
             latent: self.latent,
-            intensity: 2.0
-                * core::f64::consts::PI
-                * geometry.half_light_radius
-                * geometry.half_light_radius,
+            intensity: geometry.intensity(),
             noise: PixelNoise {
                 floor: self.noise_floor,
                 relative: self.noise_relative,
                 typical_sky: 0.0,
             },
             forward: self.forward,
-            encoder: self.encoder(bands + self.forward.planes(), geometry.side, conditions),
-            decoder: self.decoder(bands, conditions),
-            flow: self.flow(conditions),
+            encoder: self.encoder(bands + self.forward.planes(), geometry.side, context),
+            decoder: self.decoder(bands, context),
+            flow: self.flow(context),
         };
         Ok(model)
     }
@@ -292,38 +284,13 @@ impl FlowVae {
         conditions: &Conditions,
     ) -> Result<Vec<TensorSpec>, SpecError> {
         let stamp = Shape::square(geometry.bands.len(), geometry.side);
-        let context = conditions.len();
-        let expect = |part: &str, what: &str, found: Shape, expected: Shape| {
-            if found == expected {
-                return Ok(());
-            }
-            Err(SpecError::new(
-                part,
-                format!("{what} is {found:?}, expected {expected:?}"),
-            ))
-        };
-        let inside = |part: &'static str| {
-            move |e: SpecError| SpecError {
-                layer: format!("{part}.{}", e.layer),
-                ..e
-            }
-        };
-        for (part, found) in [
-            ("encoder", self.encoder.context),
-            ("decoder", self.decoder.context),
-            ("flow", self.flow.context),
-        ] {
-            if found != context {
-                return Err(SpecError::new(
-                    part,
-                    format!("context of {found}, expected {context} conditions"),
-                ));
-            }
+        let width = conditions.width();
+        if geometry.half_light_radius.is_none() {
+            let problem = "plain images, expected a geometry with a half-light radius";
+            return Err(SpecError::new("geometry", problem));
         }
-        if !(1..=MAX_LATENT).contains(&self.latent) {
-            let problem = format!("{} dimensions, expected 1 to {MAX_LATENT}", self.latent);
-            return Err(SpecError::new("latent", problem));
-        }
+        check::latent(self.latent)?;
+        check::context("flow", self.flow.context, width)?;
         if self.flow.dim != self.latent {
             let problem = format!(
                 "{} dimensions, expected the latent's {}",
@@ -338,35 +305,18 @@ impl FlowVae {
             ("noise.relative", n.relative, true),
             ("noise.typical_sky", n.typical_sky, true),
         ] {
-            if !(NUMBERS.contains(&found) || may_be_0 && found == 0.0) {
-                let problem = format!("{found}, expected a number in {NUMBERS:?}");
-                return Err(SpecError::new(name, problem));
-            }
+            check::number(name, found, may_be_0)?;
         }
         let seen = Shape::square(geometry.bands.len() + self.forward.planes(), geometry.side);
-        expect("encoder", "input", self.encoder.input, seen)?;
-        expect(
-            "decoder",
-            "input",
-            self.decoder.input,
-            Shape::Vector(self.latent),
-        )?;
-        let code = self.encoder.output().map_err(inside("encoder"))?;
-        expect(
-            "encoder",
-            "output",
-            code,
-            Shape::Vector(self.latent.saturating_mul(2)),
-        )?;
-        expect(
-            "decoder",
-            "output",
-            self.decoder.output().map_err(inside("decoder"))?,
-            stamp,
-        )?;
-        let mut tensors = self.encoder.tensors("encoder")?;
-        tensors.extend(self.decoder.tensors("decoder")?);
-        tensors.extend(self.flow.tensors("flow").map_err(inside("flow"))?);
+        let z = Shape::Vector(self.latent);
+        let code = Shape::Vector(self.latent.saturating_mul(2));
+        let mut tensors = check::net("encoder", &self.encoder, seen, code, width)?;
+        tensors.extend(check::net("decoder", &self.decoder, z, stamp, width)?);
+        let flow = self.flow.tensors("flow").map_err(|e| SpecError {
+            layer: format!("flow.{}", e.layer),
+            ..e
+        })?;
+        tensors.extend(flow);
         Ok(tensors)
     }
 }
@@ -379,7 +329,7 @@ mod tests {
         Geometry {
             side: 64,
             bands: vec!["r".into()],
-            half_light_radius: 8.0,
+            half_light_radius: Some(8.0),
         }
     }
 

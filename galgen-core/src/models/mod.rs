@@ -1,8 +1,11 @@
 //! The model families, one file each: configuration, presets, and the tensors that they need.
 
+mod check;
 mod flow_vae;
+mod vae;
 
 pub use flow_vae::{FlowVae, FlowVaePreset, Forward, LOG_VARIANCE, PixelNoise, place_psf};
+pub use vae::{Likelihood, Network, Posterior, Vae, VaePreset};
 
 use crate::condition::Conditions;
 use crate::spec::{SpecError, TensorSpec};
@@ -16,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub enum Family {
     /// Conditional variational autoencoder with a conditional flow on its latent space.
     FlowVae(FlowVae),
+    /// Autoencoder, variational or plain, of images or galaxies.
+    Vae(Vae),
 }
 
 impl Family {
@@ -23,6 +28,7 @@ impl Family {
     pub fn name(&self) -> &'static str {
         match self {
             Family::FlowVae(_) => "flow_vae",
+            Family::Vae(_) => "vae",
         }
     }
 
@@ -34,6 +40,7 @@ impl Family {
     ) -> Result<Vec<TensorSpec>, SpecError> {
         match self {
             Family::FlowVae(model) => model.tensors(geometry, conditions),
+            Family::Vae(model) => model.tensors(geometry, conditions),
         }
     }
 }

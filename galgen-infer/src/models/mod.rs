@@ -1,3 +1,141 @@
-//! How each family draws and scores, on top of lowered networks.
+//! How each family draws and scores, on top of lowered networks. A new family is a new [`Engine`].
 
+mod blur;
+mod bound;
 pub(crate) mod flow_vae;
+mod light;
+pub(crate) mod vae;
+
+use crate::model::DrawError;
+use alloc::vec;
+use alloc::vec::Vec;
+use blur::Blur;
+use bound::LogSumExp;
+use galgen_core::rng::Philox;
+
+/// A family with packed weights. `context` is the standardised condition vector everywhere; stamps are what
+/// [`Session`](crate::Session) hands to the networks: of unit sum in the galaxy frame, images as they are.
+pub(crate) trait Engine: Send + Sync {
+    /// Number of latent dimensions.
+    fn latent(&self) -> usize;
+
+    /// All memory that the other functions write to.
+    fn scratch(&self) -> Scratch;
+
+    /// Whether observed stamps are blurred versions of the model's, and [`Engine::set_psf`] says how.
+    fn takes_psf(&self) -> bool {
+        false
+    }
+
+    /// The point-spread function of the stamps that are encoded and scored from now on: odd side, at most
+    /// the stamp's, of sum 1. Ignored by a model that takes none.
+    fn set_psf(&self, _psf: &[f32], _psf_side: usize, _scratch: &mut Scratch) {}
+
+    /// A latent drawn from the model with the random numbers of `rng`.
+    fn draw_latent(
+        &self,
+        rng: &mut Philox,
+        context: &[f32],
+        scratch: &mut Scratch,
+        z: &mut [f32],
+    ) -> Result<(), NoLight>;
+
+    /// Turns the mean of an image into a draw of its pixels.
+    fn scatter(&self, rng: &mut Philox, out: &mut [f32]);
+
+    /// The mean stamp of latent `z`.
+    fn decode(
+        &self,
+        z: &[f32],
+        context: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), NoLight>;
+
+    /// Mean and ln variance of the posterior of z.
+    fn encode(
+        &self,
+        stamp: &[f32],
+        context: &[f32],
+        scratch: &mut Scratch,
+        mean: &mut [f32],
+        log_variance: &mut [f32],
+    );
+
+    /// ln p(z | context); minus infinity where the networks overflow.
+    fn log_prob_latent(&self, z: &[f64], context: &[f32], scratch: &mut Scratch) -> f64;
+
+    /// Importance-weighted lower bound of ln p(stamp | context) with `samples` posterior draws.
+    fn log_likelihood(
+        &self,
+        observed: &Observed,
+        context: &[f32],
+        samples: u32,
+        rng: &mut Philox,
+        scratch: &mut Scratch,
+    ) -> Result<f64, DrawError>;
+}
+
+/// A stamp to be scored. The conditions are given apart, standardised.
+pub(crate) struct Observed<'a> {
+    /// Its pixels.
+    pub stamp: &'a [f32],
+    /// Noise of a pixel in units of the pixels, if it is known.
+    pub sky: Option<f64>,
+}
+
+/// The decoder gave no light, negative light or not a number, or the latent left the range of f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoLight;
+
+/// Everything that is written while drawing or scoring one object.
+pub(crate) struct Scratch {
+    plans: Vec<f32>,
+    /// Input of the encoder.
+    seen: Vec<f32>,
+    stamp: Vec<f32>,
+    blur: Option<Blur>,
+    /// Output of the encoder.
+    code: Vec<f32>,
+    z32: Vec<f32>,
+    z: Vec<f64>,
+    u: Vec<f64>,
+    log_weights: LogSumExp,
+}
+
+/// Lengths of the buffers of a [`Scratch`].
+struct Sizes {
+    plans: usize,
+    seen: usize,
+    stamp: usize,
+    code: usize,
+    latent: usize,
+}
+
+impl Scratch {
+    fn new(sizes: Sizes) -> Self {
+        Scratch {
+            plans: vec![0.0; sizes.plans],
+            seen: vec![0.0; sizes.seen],
+            stamp: vec![0.0; sizes.stamp],
+            blur: None,
+            code: vec![0.0; sizes.code],
+            z32: vec![0.0; sizes.latent],
+            z: vec![0.0; sizes.latent],
+            u: vec![0.0; sizes.latent],
+            log_weights: LogSumExp::default(),
+        }
+    }
+}
+
+/// Rounds `z` into `z32`; whether that is finite. A saturating activation of a decoder would make numbers of
+/// infinities again.
+fn rounded(z: &[f64], z32: &mut [f32]) -> Result<(), NoLight> {
+    for (to, &from) in z32.iter_mut().zip(z) {
+        *to = from as f32;
+    }
+    match z32.iter().all(|z| z.is_finite()) {
+        true => Ok(()),
+        false => Err(NoLight),
+    }
+}

@@ -1,4 +1,5 @@
-//! Reader of stamps: files of [`super::StampWriter`], plain FITS images and cubes, `.npy` arrays.
+//! Reader of stamps: files of [`super::StampWriter`], plain FITS images and cubes, `.npy` arrays, and the IDX
+//! arrays of MNIST.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -7,18 +8,27 @@ use std::path::{Path, PathBuf};
 use super::npy::{NpyHeader, read_header};
 use super::{INDEX_HDU, STAMPS_HDU, StampError};
 use crate::fits::{FitsFile, HduKind, HduSelect, Header};
+use crate::idx;
 use crate::table::Table;
 
 #[derive(Debug)]
 enum Source {
-    Fits { file: FitsFile, hdu: usize },
-    Npy { file: File, header: NpyHeader },
+    Fits {
+        file: FitsFile,
+        hdu: usize,
+    },
+    Npy {
+        file: File,
+        header: NpyHeader,
+    },
+    /// In memory.
+    Idx(Vec<u8>),
 }
 
 /// An open file of stamps, read a few at a time.
 ///
 /// An array of two axes is one stamp, of three `[N, height, width]`, of four
-/// `[N, bands, height, width]`.
+/// `[N, bands, height, width]`. The bytes of an IDX array are divided by 255.
 #[derive(Debug)]
 pub struct StampFile {
     path: PathBuf,
@@ -30,10 +40,10 @@ pub struct StampFile {
 }
 
 impl StampFile {
-    /// Opens FITS (the HDU `STAMPS` if there is one, else the first image) or `.npy`.
+    /// Opens FITS (the HDU `STAMPS` if there is one, else the first image), `.npy`, or IDX, plain or `.gz`.
     ///
     /// # Errors
-    /// [`StampError`] when the file is neither, is truncated, or holds no stamps.
+    /// [`StampError`] when the file is none of them, is truncated, or holds no stamps.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StampError> {
         let path = path.as_ref();
         let mut magic = Vec::new();
@@ -45,6 +55,10 @@ impl StampFile {
             })?;
         if magic == b"\x93NUMPY" {
             Self::open_npy(path)
+        } else if idx::is_idx(&magic) {
+            let array = idx::read(path).map_err(|e| unreadable(path, e.reason))?;
+            let shape: Vec<u64> = array.shape.iter().map(|&n| n as u64).collect();
+            Self::with_shape(path, &shape, Source::Idx(array.values))
         } else {
             Self::open_fits(path)
         }
@@ -138,19 +152,19 @@ impl StampFile {
         self.bands * self.height * self.width
     }
 
-    /// Header of the image HDU; `None` for `.npy`.
+    /// Header of the image HDU; `None` without FITS.
     pub fn header(&self) -> Option<&Header> {
         match &self.source {
             Source::Fits { file, hdu } => Some(&file.hdus()[*hdu].header),
-            Source::Npy { .. } => None,
+            Source::Npy { .. } | Source::Idx(_) => None,
         }
     }
 
-    /// Header of the primary HDU, where provenance stands; `None` for `.npy`.
+    /// Header of the primary HDU, where provenance stands; `None` without FITS.
     pub fn primary_header(&self) -> Option<&Header> {
         match &self.source {
             Source::Fits { file, .. } => Some(&file.hdus()[0].header),
-            Source::Npy { .. } => None,
+            Source::Npy { .. } | Source::Idx(_) => None,
         }
     }
 
@@ -199,6 +213,13 @@ impl StampFile {
                     path: self.path.clone(),
                     source,
                 })
+            }
+            Source::Idx(values) => {
+                let from = &values[first * size..first * size + out.len()];
+                for (out, &byte) in out.iter_mut().zip(from) {
+                    *out = f32::from(byte) / 255.0;
+                }
+                Ok(())
             }
         }
     }

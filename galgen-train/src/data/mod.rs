@@ -5,10 +5,14 @@
 //! the stamp itself measures as it should ([`galaxy`], [`resample`]), or rejected for one named [`reason`].
 //! What lies between the light and the picture goes the same way ([`psf`], [`noise`]).
 //! [`source`] lists the pictures of a folder or file (with [`catalogue`] and [`frame`]), [`set`] is the training set on disk.
+//!
+//! [`images`] are plain images as they are, and [`labels`] their classes.
 
 pub mod catalogue;
 pub mod frame;
 pub mod galaxy;
+pub mod images;
+pub mod labels;
 pub mod neighbours;
 pub mod noise;
 pub mod plane;

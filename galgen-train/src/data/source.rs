@@ -78,10 +78,14 @@ pub struct Entry {
 impl Entry {
     /// The catalogue's number, or a non-negative one that depends on the name alone (FNV-1a, 63 bits).
     pub fn id(&self) -> i64 {
-        let step = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3);
-        self.ident
-            .unwrap_or_else(|| (self.name.bytes().fold(0xcbf2_9ce4_8422_2325, step) >> 1) as i64)
+        self.ident.unwrap_or_else(|| id_of_name(&self.name))
     }
+}
+
+/// The id of a picture that has a name and no number.
+pub fn id_of_name(name: &str) -> i64 {
+    let step = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3);
+    (name.bytes().fold(0xcbf2_9ce4_8422_2325, step) >> 1) as i64
 }
 
 /// The pictures of a source: a folder, a FITS cube or a `RealGalaxyCatalog`.

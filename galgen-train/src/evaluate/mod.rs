@@ -223,9 +223,15 @@ pub fn evaluate(
 fn check(model: &Model, samples: &Samples) -> Result<(), String> {
     let card = model.card();
     let geometry = &card.geometry;
+    let Some(half_light_radius) = geometry.half_light_radius else {
+        return Err(
+            "the model draws plain images, and only galaxies in the galaxy frame can be evaluated"
+                .into(),
+        );
+    };
     let (found, expected) = (
         (samples.side, samples.half_light_radius),
-        (geometry.side, geometry.half_light_radius),
+        (geometry.side, half_light_radius),
     );
     if found != expected {
         return Err(format!(

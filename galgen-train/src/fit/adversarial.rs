@@ -224,14 +224,14 @@ impl AdversarialPhase<'_> {
         pictures::pairs(
             training,
             "draws-observed.png",
-            samples.side,
+            &self.setup.geometry,
             ("held-out galaxies", &real),
             ("draws through the same telescope", &observed),
         )?;
         pictures::pairs(
             training,
             "draws-intrinsic.png",
-            samples.side,
+            &self.setup.geometry,
             ("held-out galaxies", &real),
             ("draws without point-spread function and noise", &intrinsic),
         )

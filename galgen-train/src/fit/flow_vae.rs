@@ -61,7 +61,7 @@ impl<'a> Trainer<'a> {
         let geometry = Geometry {
             side: samples.side,
             bands: vec![samples.band.clone()],
-            half_light_radius: samples.half_light_radius,
+            half_light_radius: Some(samples.half_light_radius),
         };
         let mut model = recipe.model.build(&geometry, samples.conditions.len())?;
         model.noise.typical_sky = samples.typical_sky() * model.intensity;
@@ -314,7 +314,7 @@ fn reconstructions(setup: &Setup, training: &Training) -> std::result::Result<()
     pictures::pairs(
         training,
         "reconstructions.png",
-        samples.side,
+        &setup.geometry,
         ("held-out galaxies", &real),
         (
             "their reconstructions, without point-spread function and noise",

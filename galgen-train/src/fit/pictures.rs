@@ -1,6 +1,7 @@
 //! What a training shows while it runs: loss curves, and held-out images beside their reconstructions.
 
 use super::Training;
+use galgen_core::stamp::Geometry;
 use galgen_io::plot::{Figure, Frame, Series};
 use galgen_io::sheet::{SheetOptions, Tile, side_by_side};
 
@@ -42,10 +43,11 @@ pub(super) fn spread(all: &[usize]) -> Vec<usize> {
 pub(super) fn pairs(
     training: &Training,
     file: &str,
-    side: usize,
+    geometry: &Geometry,
     (title, real): (&str, &[&[f32]]),
     (other_title, decoded): (&str, &[f32]),
 ) -> Result<(), String> {
+    let side = geometry.side;
     let tile = |pixels| Tile {
         pixels,
         width: side,
@@ -53,9 +55,11 @@ pub(super) fn pairs(
         caption: String::new(),
     };
     let real: Vec<Tile> = real.iter().map(|pixels| tile(pixels)).collect();
-    let decoded: Vec<Tile> = decoded.chunks(side * side).map(tile).collect();
+    let decoded: Vec<Tile> = decoded.chunks(geometry.pixels()).map(tile).collect();
+    let galaxies = geometry.half_light_radius.is_some();
     let options = SheetOptions {
         columns: 6,
+        y_down: !galaxies,
         ..SheetOptions::default()
     };
     let panels = [(title, &real[..]), (other_title, &decoded[..])];

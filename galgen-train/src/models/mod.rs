@@ -2,3 +2,4 @@
 
 pub mod critic;
 pub mod flow_vae;
+pub mod vae;

@@ -72,7 +72,7 @@ pub fn geometry() -> Geometry {
     Geometry {
         side: SIDE,
         bands: vec!["r".into()],
-        half_light_radius: HALF_LIGHT,
+        half_light_radius: Some(HALF_LIGHT),
     }
 }
 

@@ -10,7 +10,7 @@ fn flow_vae(preset: FlowVaePreset) -> FlowVae {
     let geometry = Geometry {
         side,
         bands: vec!["r".into()],
-        half_light_radius: 8.0,
+        half_light_radius: Some(8.0),
     };
     preset
         .build(&geometry, 2)

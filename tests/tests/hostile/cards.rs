@@ -83,8 +83,12 @@ fn contradicting_cards_are_refused() {
         ("a long name", |c| c.name = "n".repeat(100_000)),
         ("a nameless PSF", |c| c.psf.clear()),
         ("side", |c| c.geometry.side = 1 << 40),
-        ("a tiny radius", |c| c.geometry.half_light_radius = 1e-300),
-        ("a negative radius", |c| c.geometry.half_light_radius = -2.0),
+        ("a tiny radius", |c| {
+            c.geometry.half_light_radius = Some(1e-300)
+        }),
+        ("a negative radius", |c| {
+            c.geometry.half_light_radius = Some(-2.0)
+        }),
         ("a long condition", |c| {
             c.conditions.list[0].name = "c".repeat(100_000)
         }),

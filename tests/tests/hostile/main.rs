@@ -136,8 +136,10 @@ fn changed(change: impl FnOnce(&mut Card)) -> Vec<u8> {
 }
 
 fn flow_vae(card: &mut Card) -> &mut galgen_core::models::FlowVae {
-    let Family::FlowVae(model) = &mut card.model;
-    model
+    match &mut card.model {
+        Family::FlowVae(model) => model,
+        Family::Vae(_) => unreachable!("the card of a flow-VAE"),
+    }
 }
 
 /// Draws and scores as a user would; whatever comes is an error or finite.

@@ -243,7 +243,7 @@ fn a_training_step() {
     let geometry = Geometry {
         side: SIDE,
         bands: vec!["r".into()],
-        half_light_radius: 2.0,
+        half_light_radius: Some(2.0),
     };
     let preset = FlowVaePreset {
         latent: 4,

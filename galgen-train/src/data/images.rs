@@ -1,0 +1,301 @@
+//! The images of a training in memory: as they are in the file, with their classes, split by image.
+
+use super::labels;
+use super::set::TrainingSet;
+use crate::models::vae::Batch;
+use crate::recipe::{Binarise, ImageData};
+use crate::samples::FLIPS;
+use candle_core::{Device, Result, Tensor};
+use galgen_core::condition::Conditions;
+use galgen_core::rng::{Philox, Stream};
+use galgen_core::stamp::{Geometry, binarise};
+use galgen_io::stamps::StampFile;
+use std::path::Path;
+
+/// Seed of images that are binarised once and for all: with an image's number it fixes its bits.
+pub const STATIC_SEED: u64 = 0;
+const DYNAMIC_KEY: u64 = 0x6269_6e61_7279_0000;
+const ORDER_KEY: u64 = 0x6f72_6465_7200_0000;
+const FLIP_KEY: u64 = 0x666c_6970_0000_0000;
+
+/// An image of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Position of the image.
+    pub position: usize,
+    /// Mirror image (galaxies only): bit 0 flips x, bit 1 flips y.
+    pub flip: u8,
+    /// Seed of its bits, if it is binarised.
+    pub seed: u64,
+}
+
+/// Images, split into a training and a validation part.
+pub struct ImageSamples {
+    /// Grid and frame.
+    pub geometry: Geometry,
+    /// Number of each image, of galaxies their id.
+    pub ids: Vec<u64>,
+    /// Class of each image as [`Conditions`] count it, `[n, conditions]`.
+    pub values: Vec<f32>,
+    /// The classes, if there are any.
+    pub conditions: Conditions,
+    /// Positions of the training part.
+    pub training: Vec<usize>,
+    /// Positions of the validation part.
+    pub validation: Vec<usize>,
+    binarise: Option<Binarise>,
+    pixels: Vec<f32>,
+    /// 1 where a pixel was observed; empty where all are.
+    observed: Vec<u8>,
+}
+
+impl ImageSamples {
+    /// Reads the images of a recipe below `directory`. Images without a class are left out where classes are
+    /// asked for.
+    pub fn load(data: &ImageData, directory: &Path) -> std::result::Result<Self, String> {
+        let path = directory.join(&data.images);
+        let mut samples = match path.extension().and_then(|e| e.to_str()) {
+            Some("safetensors") => Self::galaxies(&path)?,
+            _ => Self::images(&path)?,
+        };
+        samples.binarise = data.binarise;
+        if data.binarise.is_some() {
+            let outside = |p: &f32| !(0.0..=1.0).contains(p);
+            if let Some(found) = samples.pixels.iter().find(|p| outside(p)) {
+                return Err(format!(
+                    "{}: a pixel is {found}, expected 0 to 1 to be binarised",
+                    path.display()
+                ));
+            }
+        }
+        let mut kept: Vec<usize> = (0..samples.ids.len()).collect();
+        if let Some(labels) = &data.labels {
+            let (condition, classes) = labels::read(labels, directory, &samples.ids)?;
+            kept.retain(|&i| classes[i].is_some());
+            samples.values = classes.iter().map(|c| c.unwrap_or(0) as f32).collect();
+            samples.conditions = Conditions {
+                list: vec![condition],
+                precision: Vec::new(),
+                distance_limit: 0.0,
+            };
+            samples.conditions.check()?;
+        }
+        for position in kept {
+            let id = samples.ids[position];
+            if Philox::new(0, id, Stream::Training).uniform() >= data.validation {
+                samples.training.push(position);
+            } else {
+                samples.validation.push(position);
+            }
+        }
+        if data.validation == 0.0 {
+            samples.validation = samples.training.clone();
+        }
+        if samples.training.is_empty() || samples.validation.is_empty() {
+            return Err(format!(
+                "{}: {} training and {} validation images: both parts need some",
+                path.display(),
+                samples.training.len(),
+                samples.validation.len()
+            ));
+        }
+        Ok(samples)
+    }
+
+    fn images(path: &Path) -> std::result::Result<Self, String> {
+        let mut file = StampFile::open(path).map_err(|e| e.to_string())?;
+        let (bands, height, width) = file.shape();
+        if height != width {
+            return Err(format!(
+                "{}: images of {width} x {height} pixels, expected square ones",
+                path.display()
+            ));
+        }
+        let mut pixels = vec![0.0; file.count() * file.stamp_len()];
+        file.read(0, &mut pixels).map_err(|e| e.to_string())?;
+        if let Some(i) = pixels.iter().position(|p| !p.is_finite()) {
+            return Err(format!(
+                "{}: image {} holds {}, expected finite numbers",
+                path.display(),
+                i / file.stamp_len(),
+                pixels[i]
+            ));
+        }
+        let name = |band| match bands {
+            1 => "image".to_string(),
+            _ => format!("band {band}"),
+        };
+        let geometry = Geometry {
+            side: width,
+            bands: (0..bands).map(name).collect(),
+            half_light_radius: None,
+        };
+        Ok(Self::new(
+            geometry,
+            (0..file.count() as u64).collect(),
+            pixels,
+            Vec::new(),
+        ))
+    }
+
+    fn galaxies(path: &Path) -> std::result::Result<Self, String> {
+        let set = TrainingSet::load(path).map_err(|e| e.to_string())?;
+        let geometry = Geometry {
+            side: set.description.side,
+            bands: vec![set.description.band.clone()],
+            half_light_radius: Some(set.description.hlr_px),
+        };
+        let ids = set.id.iter().map(|&id| id as u64).collect();
+        Ok(Self::new(geometry, ids, set.stamps, set.observed))
+    }
+
+    fn new(geometry: Geometry, ids: Vec<u64>, pixels: Vec<f32>, observed: Vec<u8>) -> Self {
+        ImageSamples {
+            geometry,
+            ids,
+            values: Vec::new(),
+            conditions: Conditions::default(),
+            training: Vec::new(),
+            validation: Vec::new(),
+            binarise: None,
+            pixels,
+            observed,
+        }
+    }
+
+    /// The image at `position` as the file has it, row-major.
+    pub fn image(&self, position: usize) -> &[f32] {
+        let n = self.geometry.pixels();
+        &self.pixels[position * n..(position + 1) * n]
+    }
+
+    /// The classes of the image at `position`.
+    pub fn conditions_of(&self, position: usize) -> &[f32] {
+        let k = self.conditions.len();
+        &self.values[position * k..(position + 1) * k]
+    }
+
+    /// A number that differs for other data: 64-bit FNV-1a of pixels, ids and classes.
+    pub fn digest(&self) -> u64 {
+        let numbers = self.pixels.iter().chain(&self.values);
+        let words = numbers.map(|v| u64::from(v.to_bits()));
+        words
+            .chain(self.ids.iter().copied())
+            .fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+                (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3)
+            })
+    }
+
+    /// The pixels that are shown for `chosen`.
+    pub fn shown(&self, chosen: Chosen) -> Vec<f32> {
+        let mut pixels = flipped(self.image(chosen.position), &self.geometry, chosen.flip);
+        if self.binarise.is_some() {
+            binarise(&mut pixels, chosen.seed, self.ids[chosen.position]);
+        }
+        pixels
+    }
+
+    /// A batch of images.
+    pub fn batch(&self, chosen: &[Chosen], device: &Device) -> Result<Batch> {
+        let (b, n) = (chosen.len(), self.geometry.side);
+        let bands = self.geometry.bands.len();
+        let pixels: Vec<f32> = chosen.iter().flat_map(|&c| self.shown(c)).collect();
+        let observed = match self.observed.is_empty() {
+            true => None,
+            false => {
+                let mask = |c: &Chosen| {
+                    let from = &self.observed[c.position * n * n..(c.position + 1) * n * n];
+                    let mask: Vec<f32> = from.iter().map(|&v| f32::from(v)).collect();
+                    flipped(&mask, &self.geometry, c.flip)
+                };
+                let values: Vec<f32> = chosen.iter().flat_map(mask).collect();
+                Some(Tensor::from_vec(values, (b, 1, n, n), device)?)
+            }
+        };
+        Ok(Batch {
+            images: Tensor::from_vec(pixels, (b, bands, n, n), device)?,
+            observed,
+            context: self.context(chosen, device)?,
+        })
+    }
+
+    fn context(&self, chosen: &[Chosen], device: &Device) -> Result<Option<Tensor>> {
+        let width = self.conditions.width();
+        if width == 0 {
+            return Ok(None);
+        }
+        let mut values = vec![0.0; chosen.len() * width];
+        for (c, context) in chosen.iter().zip(values.chunks_exact_mut(width)) {
+            let known = self
+                .conditions
+                .standardise(self.conditions_of(c.position), context);
+            known.expect("classes of this file");
+        }
+        Tensor::from_vec(values, (chosen.len(), width), device).map(Some)
+    }
+
+    /// The training images of `step`: every epoch is a new order of the whole training part. Depends on seed and
+    /// step only.
+    pub fn choose(&self, seed: u64, step: u64, batch: usize) -> Vec<Chosen> {
+        let n = self.training.len() as u64;
+        let first = step * batch as u64;
+        let mut order = (u64::MAX, Vec::new());
+        (first..first + batch as u64)
+            .map(|draw| {
+                let epoch = draw / n;
+                if order.0 != epoch {
+                    order = (epoch, self.epoch_order(seed, epoch));
+                }
+                let mut flips = Philox::new(seed ^ FLIP_KEY, draw, Stream::Training);
+                Chosen {
+                    position: order.1[(draw % n) as usize],
+                    flip: match self.geometry.half_light_radius {
+                        Some(_) => flips.below(u32::from(FLIPS)) as u8,
+                        None => 0,
+                    },
+                    seed: match self.binarise {
+                        Some(Binarise::Dynamic) => (seed ^ DYNAMIC_KEY).wrapping_add(epoch),
+                        Some(Binarise::Static) | None => STATIC_SEED,
+                    },
+                }
+            })
+            .collect()
+    }
+
+    /// The images at `positions` as validation sees them.
+    pub fn fixed(&self, positions: &[usize]) -> Vec<Chosen> {
+        let fixed = |&position: &usize| Chosen {
+            position,
+            flip: 0,
+            seed: STATIC_SEED,
+        };
+        positions.iter().map(fixed).collect()
+    }
+
+    fn epoch_order(&self, seed: u64, epoch: u64) -> Vec<usize> {
+        let mut rng = Philox::new(seed ^ ORDER_KEY, epoch, Stream::Training);
+        let mut order = self.training.clone();
+        for i in (1..order.len()).rev() {
+            order.swap(i, rng.below(i as u32 + 1) as usize);
+        }
+        order
+    }
+}
+
+/// The mirror image of every plane: bit 0 of `flip` mirrors x, bit 1 y.
+fn flipped(image: &[f32], geometry: &Geometry, flip: u8) -> Vec<f32> {
+    let n = geometry.side;
+    let mut out = image.to_vec();
+    if flip & 1 != 0 {
+        out.chunks_exact_mut(n).for_each(<[f32]>::reverse);
+    }
+    if flip & 2 != 0 {
+        for plane in out.chunks_exact_mut(n * n) {
+            for y in 0..n / 2 {
+                let (top, bottom) = plane.split_at_mut((n - 1 - y) * n);
+                top[y * n..(y + 1) * n].swap_with_slice(&mut bottom[..n]);
+            }
+        }
+    }
+    out
+}
