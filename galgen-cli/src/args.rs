@@ -210,6 +210,11 @@ pub struct ScoreArgs {
     /// [default: column sky_sigma if there is one, else that of a typical training stamp]
     #[arg(long, value_name = "SIGMA|COLUMN", allow_negative_numbers = true)]
     pub sky_sigma: Option<String>,
+    /// Point-spread function of the stamps, in their pixels and their frame: a FITS image of odd side, or a
+    /// cube with one for each stamp; for models with the PSF inside [default: that of a training
+    /// set, else none]
+    #[arg(long, value_name = "FILE")]
+    pub psf: Option<PathBuf>,
     /// What to evaluate: loglik (all scores), or latent (log_prob_latent alone, faster)
     #[arg(long, value_enum, default_value_t = Metric::Loglik)]
     pub metric: Metric,

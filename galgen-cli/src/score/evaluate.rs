@@ -7,6 +7,9 @@ use galgen_infer::{DrawError, Session};
 
 /// Draws whose mean is the column `elbo`.
 const ELBO_DRAWS: u64 = 16;
+/// Rounds in which measured conditions and the reconstruction that they are measured on are brought to
+/// agree, as in training.
+const ROUNDS: usize = 2;
 
 /// Consecutive stamps with what is known about them.
 pub struct Batch {
@@ -23,6 +26,8 @@ pub struct Entry {
     pub conditions: Vec<Given>,
     /// Sky noise of a pixel, in the stamp's unit.
     pub sky: Option<f64>,
+    /// Point-spread function and its side, if the stamp has one.
+    pub psf: Option<(Vec<f32>, usize)>,
 }
 
 /// A condition of a stamp.
@@ -96,8 +101,27 @@ impl Evaluator {
     }
 
     fn one(&mut self, entry: &Entry, stamp: &[f32]) -> Result<Score, String> {
-        let conditions = self.conditions(entry, stamp)?;
-        let asked: Vec<f32> = conditions.iter().map(|&c| c as f32).collect();
+        let refused = |e: DrawError| e.to_string();
+        if let Some((psf, side)) = &entry.psf {
+            self.session.set_psf(psf, *side).map_err(refused)?;
+        }
+        let mut conditions = self.conditions(entry, stamp)?;
+        let mut asked: Vec<f32> = conditions.iter().map(|&c| c as f32).collect();
+        let measured = entry
+            .conditions
+            .iter()
+            .any(|c| matches!(c, Given::Measured(_)));
+        if entry.psf.is_some() && measured {
+            let mut decoded = vec![0.0; stamp.len()];
+            for _ in 0..ROUNDS {
+                self.session
+                    .encode(stamp, &asked, &mut self.mean, &mut self.log_variance)
+                    .and_then(|_| self.session.decode(&self.mean, &asked, &mut decoded))
+                    .map_err(refused)?;
+                conditions = self.conditions(entry, &decoded)?;
+                asked = conditions.iter().map(|&c| c as f32).collect();
+            }
+        }
         self.evaluate(entry, &asked, stamp, conditions)
             .map_err(|e| e.to_string())
     }

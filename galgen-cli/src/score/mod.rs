@@ -1,6 +1,7 @@
 //! `galgen score`: how likely stamps are under a model.
 
 mod evaluate;
+mod psf;
 mod set;
 mod source;
 mod table;
@@ -38,7 +39,12 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
         )));
     }
     let file = ModelFile::open(args.model.as_deref())?;
-    let mut source = Source::open(&args.stamps, file.model.card(), args.sky_sigma.as_deref())?;
+    let mut source = Source::open(
+        &args.stamps,
+        &file.model,
+        args.sky_sigma.as_deref(),
+        args.psf.as_deref(),
+    )?;
     let mut out = AtomicFile::create(&args.out)?;
     if !args.quiet {
         source

@@ -87,6 +87,29 @@ impl TrainingSet {
         ))
     }
 
+    /// Point-spread functions `[N, p, p]` with their side p, if the set has any.
+    pub fn psf(&mut self) -> Result<Option<(Vec<f32>, usize)>, String> {
+        let Some(info) = self.header.info("psf") else {
+            return Ok(None);
+        };
+        let (start, end) = info.data_offsets;
+        let &[n, p, q] = &info.shape[..] else {
+            return Err(format!(
+                "tensor psf of shape {:?}, expected [N, p, p]",
+                info.shape
+            ));
+        };
+        if info.dtype != Dtype::F32 || n != self.shape[0] || p != q {
+            let (shape, stamps) = (&info.shape, self.shape[0]);
+            return Err(format!(
+                "tensor psf of shape {shape:?}, expected f32 [{stamps}, p, p]"
+            ));
+        }
+        let bytes = self.bytes(start, end - start)?;
+        let values = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
+        Ok(Some((values.collect(), p)))
+    }
+
     fn vector(&mut self, name: &str, dtype: Dtype) -> Result<Option<Vec<u8>>, String> {
         let Some(info) = self.header.info(name) else {
             return Ok(None);

@@ -1,10 +1,12 @@
 //! Stamps to score, with the ids, conditions and sky noise that their file gives.
 
 use super::evaluate::{Batch, Entry, Given, Measure};
+use super::psf::StampPsf;
 use super::set::TrainingSet;
 use crate::failure::Failure;
 use crate::generate::index::GALAXY_FRAME;
 use galgen_core::card::Card;
+use galgen_infer::Model;
 use galgen_io::stamps::StampFile;
 use galgen_io::table::{ColumnRef, Value};
 use std::path::{Path, PathBuf};
@@ -29,6 +31,7 @@ pub struct Source {
     /// For each condition of the model.
     conditions: Vec<Origin>,
     sky: Sky,
+    psf: Option<StampPsf>,
     notices: Vec<String>,
 }
 
@@ -44,8 +47,15 @@ enum Sky {
 }
 
 impl Source {
-    /// Opens a file and checks that the model can score it.
-    pub fn open(path: &Path, card: &Card, sky: Option<&str>) -> Result<Self, Failure> {
+    /// Opens a file and checks that the model can score it; `psf` is the file of the stamps' point-spread
+    /// function.
+    pub fn open(
+        path: &Path,
+        model: &Model,
+        sky: Option<&str>,
+        psf: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let card = model.card();
         let mut source = if path.extension().is_some_and(|e| e == "safetensors") {
             let set = TrainingSet::open(path)
                 .map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?;
@@ -61,6 +71,7 @@ impl Source {
         };
         source.check_geometry(card)?;
         source.ids = source.read_ids()?;
+        source.psf = source.find_psf(psf, model)?;
         for condition in &card.conditions.list {
             let origin = source.condition(&condition.name)?;
             source.conditions.push(origin);
@@ -78,6 +89,7 @@ impl Source {
             ids: None,
             conditions: Vec::new(),
             sky: Sky::Typical,
+            psf: None,
             notices: Vec::new(),
         }
     }
@@ -158,14 +170,53 @@ impl Source {
         }
     }
 
+    fn find_psf(
+        &mut self,
+        file: Option<&Path>,
+        model: &Model,
+    ) -> Result<Option<StampPsf>, Failure> {
+        let side = model.card().geometry.side;
+        if let Some(file) = file {
+            if !model.takes_psf() {
+                let name = file.display();
+                let problem =
+                    "the model was trained on stamps with their blur inside and takes none";
+                return Err(Failure::Usage(format!("--psf {name}: {problem}")));
+            }
+            return StampPsf::read(file, self.count, side).map(Some);
+        }
+        let path = self.path.display();
+        match &mut self.stamps {
+            Stamps::Set(set) if model.takes_psf() => {
+                let found = set
+                    .psf()
+                    .map_err(|e| Failure::Failed(format!("{path}: {e}")))?;
+                Ok(found.map(|(values, side)| StampPsf { values, side }))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn condition(&mut self, name: &str) -> Result<Origin, Failure> {
+        // A training set's own measurements are of the blurred galaxy.
+        let blurred = matches!(self.stamps, Stamps::Set(_)) && self.psf.is_some();
+        if let (true, Some(measure)) = (blurred, Measure::of(name)) {
+            let notice = format!("{name}: measured on each stamp's reconstruction without PSF");
+            self.notices.push(notice);
+            return Ok(Origin::Measured(measure));
+        }
         if let Some(values) = self.column(name)? {
             return Ok(Origin::Column(values));
         }
         match Measure::of(name) {
             Some(measure) => {
+                let on = if self.psf.is_some() {
+                    "each stamp's reconstruction without PSF"
+                } else {
+                    "each stamp"
+                };
                 self.notices
-                    .push(format!("{name}: no such column, measured on each stamp"));
+                    .push(format!("{name}: no such column, measured on {on}"));
                 Ok(Origin::Measured(measure))
             }
             None => self.fail(format!(
@@ -225,6 +276,7 @@ impl Source {
                 Sky::Same(value) => Some(*value),
                 Sky::Typical => None,
             },
+            psf: self.psf.as_ref().map(|psf| psf.of(row)),
         }
     }
 }

@@ -27,19 +27,21 @@ struct Bench {
     dir: PathBuf,
 }
 
+/// Networks for stamps of 16 x 16 pixels.
+fn preset() -> FlowVaePreset {
+    FlowVaePreset {
+        latent: 4,
+        channels: vec![8, 4, 4],
+        flow_blocks: 2,
+        flow_hidden: 8,
+        ..FlowVaePreset::default()
+    }
+}
+
 /// A model with stamps of 16 x 16 pixels and random weights, made once.
 fn model() -> &'static [u8] {
     static MODEL: OnceLock<Vec<u8>> = OnceLock::new();
-    MODEL.get_or_init(|| {
-        let preset = FlowVaePreset {
-            latent: 4,
-            channels: vec![8, 4, 4],
-            flow_blocks: 2,
-            flow_hidden: 8,
-            ..FlowVaePreset::default()
-        };
-        random_model::random_model(&preset, 1)
-    })
+    MODEL.get_or_init(|| random_model::random_model(&preset(), 1))
 }
 
 impl Bench {

@@ -131,3 +131,75 @@ fn stamps_that_a_model_cannot_score_are_refused() {
     score("--stamps cut.fits --out x.csv").fails(1, &["cut.fits", "truncated"]);
     assert!(!bench.outputs().contains(&"x.csv".to_string()));
 }
+
+/// A FITS file of one image of so many pixels, all 1.
+fn fits_image(axes: &[usize]) -> Vec<u8> {
+    let mut cards = vec![
+        "SIMPLE  =                    T".to_string(),
+        "BITPIX  =                  -32".to_string(),
+        format!("NAXIS   = {:20}", axes.len()),
+    ];
+    for (i, n) in axes.iter().enumerate() {
+        cards.push(format!("NAXIS{}  = {n:20}", i + 1));
+    }
+    cards.push("END".to_string());
+    let mut bytes: Vec<u8> = cards
+        .iter()
+        .flat_map(|c| format!("{c:80}").into_bytes())
+        .collect();
+    bytes.resize(bytes.len().next_multiple_of(2880), b' ');
+    for _ in 0..axes.iter().product::<usize>() {
+        bytes.extend(1f32.to_be_bytes());
+    }
+    bytes.resize(bytes.len().next_multiple_of(2880), 0);
+    bytes
+}
+
+#[test]
+fn a_point_spread_function_changes_the_score_of_a_model_that_takes_one() {
+    let bench = Bench::new("score-psf");
+    let preset = FlowVaePreset {
+        forward: galgen_core::models::Forward::Psf,
+        ..preset()
+    };
+    bench.write("inside.safetensors", random_model::random_model(&preset, 1));
+    bench.generate("--out g.fits --frame galaxy").succeeds();
+    bench.write("psf.fits", fits_image(&[5, 5]));
+    bench.write("each.fits", fits_image(&[5, 5, 4]));
+    let score =
+        |more: &str| format!("score --model inside.safetensors --samples 4 --stamps g.fits {more}");
+    for (more, out) in [
+        ("", "none.csv"),
+        ("--psf psf.fits", "one.csv"),
+        ("--psf each.fits", "each.csv"),
+    ] {
+        bench
+            .galgen(&score(&format!("{more} --out {out}")))
+            .succeeds();
+    }
+    assert!(bench.read("one.csv") == bench.read("each.csv"));
+    let (none, one) = (table(&bench, "none.csv"), table(&bench, "one.csv"));
+    for (a, b) in none.iter().zip(&one) {
+        assert_ne!(a["log_likelihood"], b["log_likelihood"]);
+        // The file gives the conditions, and they stay.
+        assert_eq!(a["axis_ratio"], b["axis_ratio"]);
+    }
+    for (axes, problem) in [
+        (&[4, 4][..], "4 x 4 pixels, expected a square of odd side"),
+        (&[17, 17], "at most 16"),
+        (
+            &[5, 5, 3],
+            "3 planes, expected one, or one for each of the 4 stamps",
+        ),
+    ] {
+        bench.write("bad.fits", fits_image(axes));
+        bench
+            .galgen(&score("--psf bad.fits --out bad.csv"))
+            .fails(1, &["bad.fits", problem]);
+    }
+    bench
+        .galgen(&format!(
+            "{SCORE} --stamps g.fits --psf psf.fits --out bad.csv"
+        ))
+        .fails(2, &["psf.fits", "takes none"]);
+}
