@@ -38,6 +38,11 @@ pub struct Recipe {
     pub kl_weight: f64,
     /// Training of the latent flow, after the VAE.
     pub flow: Stage,
+    /// Only stamps whose point-spread function is at most this wide (full width at half maximum in stamp
+    /// pixels) teach the flow: what a wider one hides, the autoencoder only guesses, and the flow would
+    /// draw those guesses. `None`: all do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_max_psf_fwhm: Option<f64>,
     /// Training of the decoder against a critic, after the flow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<Adversarial>,
@@ -244,6 +249,53 @@ impl Recipe {
                 "each condition once",
             );
         }
+        if let Some(limit) = self
+            .flow_max_psf_fwhm
+            .filter(|l| !(l.is_finite() && *l > 0.0))
+        {
+            return fail(
+                "flow_max_psf_fwhm",
+                limit.to_string(),
+                "a positive number of pixels",
+            );
+        }
+        if let Some(adversarial) = &self.adversarial {
+            let numbers = [
+                ("adversarial.likelihood", adversarial.likelihood, true),
+                ("adversarial.penalty", adversarial.penalty, true),
+                (
+                    "adversarial.critic_learning_rate",
+                    adversarial.critic_learning_rate,
+                    false,
+                ),
+            ];
+            for (key, found, may_be_0) in numbers {
+                if !(found.is_finite() && (found > 0.0 || may_be_0 && found == 0.0)) {
+                    let expected = if may_be_0 {
+                        "0 or more"
+                    } else {
+                        "a positive number"
+                    };
+                    return fail(key, found.to_string(), expected);
+                }
+            }
+            if adversarial.critic_channels.is_empty() || adversarial.critic_channels.contains(&0) {
+                let found = format!("{:?}", adversarial.critic_channels);
+                return fail("adversarial.critic_channels", found, "numbers of 1 or more");
+            }
+        }
+        let adversarial = self.adversarial.as_ref().map(|a| {
+            (
+                &a.stage,
+                [
+                    "adversarial.stage.steps",
+                    "adversarial.stage.batch",
+                    "adversarial.stage.validate_every",
+                    "adversarial.stage.learning_rate",
+                    "adversarial.stage.weight_decay",
+                ],
+            )
+        });
         let stages = [
             (
                 &self.vae,
@@ -266,7 +318,7 @@ impl Recipe {
                 ],
             ),
         ];
-        for (stage, keys) in stages {
+        for (stage, keys) in stages.into_iter().chain(adversarial) {
             check_stage(path, stage, keys)?;
         }
         if self.family != Family::FlowVae {

@@ -69,6 +69,8 @@ struct Pixels {
     observed: Vec<u8>,
     /// `[n]`
     sky: Vec<f32>,
+    /// Full width at half maximum of the point-spread function in pixels, `[n]`
+    psf_fwhm: Vec<f32>,
     /// `[n, psf_side, psf_side]`
     psf: Vec<f32>,
     psf_side: usize,
@@ -205,6 +207,28 @@ impl Samples {
         samples.conditions = samples.describe(&names)?;
         samples.standardise();
         Ok(samples)
+    }
+
+    /// The same, but only stamps whose point-spread function is at most `fwhm` pixels wide are left in both parts.
+    /// Means and ranges of the conditions stay those of all.
+    pub fn resolved(&self, fwhm: f64) -> std::result::Result<Self, String> {
+        let keep = |part: &[usize]| -> Vec<usize> {
+            let narrow = |&&p: &&usize| f64::from(self.pixels.psf_fwhm[p]) <= fwhm;
+            part.iter().filter(narrow).copied().collect()
+        };
+        let (training, validation) = (keep(&self.training), keep(&self.validation));
+        if training.is_empty() || validation.is_empty() {
+            return Err(format!(
+                "{} training and {} validation stamps have a point-spread function of at most {fwhm} pixels                  (flow_max_psf_fwhm): both parts need some",
+                training.len(),
+                validation.len()
+            ));
+        }
+        Ok(Samples {
+            training,
+            validation,
+            ..self.clone()
+        })
     }
 
     /// Physical values of the conditions of the stamp at `position`.
@@ -486,6 +510,7 @@ impl Pixels {
             stamps: Vec::new(),
             observed: Vec::new(),
             sky: Vec::new(),
+            psf_fwhm: Vec::new(),
             psf: Vec::new(),
             psf_side,
             acf: Vec::new(),
@@ -495,6 +520,9 @@ impl Pixels {
         let maps = sets.iter().any(|set| set.variance.is_some());
         for set in sets {
             let sky = set.column("sky_sigma");
+            let fwhm = set.column("psf_fwhm_px");
+            all.psf_fwhm
+                .extend_from_slice(fwhm.expect("a checked set has every column"));
             all.stamps.extend_from_slice(&set.stamps);
             all.observed.extend_from_slice(&set.observed);
             all.sky

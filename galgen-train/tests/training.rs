@@ -6,7 +6,7 @@ mod common;
 use candle_core::Device;
 use common::{Folder, SIDE, tiny_set};
 use galgen_train::checkpoint::{self, Phase, State};
-use galgen_train::data::set::TrainingSet;
+use galgen_train::data::set::{COLUMNS, TrainingSet};
 use galgen_train::fit::flow_vae::Trainer;
 use galgen_train::fit::{CHECKPOINT, FitError};
 use galgen_train::fit_command::MODEL;
@@ -169,6 +169,7 @@ fn a_training_learns_and_an_interrupted_one_ends_with_the_same_bits() {
 /// Point-spread function in the model, correlated noise and a critic.
 fn adversarial_recipe() -> String {
     let with_psf = RECIPE.replace("[model]\n", "[model]\nforward = \"psf\"\n");
+    let with_psf = with_psf.replace("seed = 5", "seed = 5\nflow_max_psf_fwhm = 2.0");
     let fourier = "validation = 0.2\nlikelihood = \"fourier\"";
     with_psf.replace("validation = 0.2", fourier)
         + r#"
@@ -193,7 +194,18 @@ fn a_training_with_blur_and_critic_resumes_to_the_same_bits() {
     // A small cross, brighter to the right: a blur without symmetry.
     set.psf_side = 3;
     set.psf = [0.0, 0.1, 0.0, 0.1, 0.4, 0.3, 0.0, 0.1, 0.0].repeat(96);
+    // A third is too blurred for the flow.
+    let width = COLUMNS
+        .iter()
+        .position(|c| *c == "psf_fwhm_px")
+        .expect("a column");
+    for (i, fwhm) in set.columns[width].iter_mut().enumerate() {
+        *fwhm = if i % 3 == 0 { 3.0 } else { 1.5 };
+    }
     let samples = samples(&set, &recipe);
+    let resolved = samples.resolved(2.0).expect("enough of them");
+    assert_eq!(resolved.training.len() + resolved.validation.len(), 64);
+    assert!(samples.resolved(1.0).is_err());
     let folder = Folder::new("critic");
     let straight = train(&recipe, &samples, &folder.join("straight"), &[]);
     for file in [

@@ -110,11 +110,12 @@ impl<'a> Trainer<'a> {
                 }
             }
             if finished {
-                start_flow(setup, training)?;
+                start_flow(&setup.of_flow()?, training)?;
             }
         }
         if training.state.phase == Phase::Flow && left > 0 {
-            let phase = FlowPhase::new(setup, training)?;
+            let resolved = setup.of_flow()?;
+            let phase = FlowPhase::new(&resolved, training)?;
             if training.run_phase(&recipe.flow, recipe.flow.steps, &phase, &mut left)? {
                 match &recipe.adversarial {
                     None => training.state.phase = Phase::Done,
@@ -207,6 +208,20 @@ impl Setup<'_> {
         device: &Device,
     ) -> Result<Learner<'b>> {
         Learner::new(&self.model, &self.geometry, parameters, DType::F32, device)
+    }
+
+    /// The same with only the stamps that teach the flow.
+    fn of_flow(&self) -> std::result::Result<Self, FitError> {
+        let samples = match self.recipe.flow_max_psf_fwhm {
+            Some(limit) => self.samples.resolved(limit).map_err(FitError::File)?,
+            None => self.samples.clone(),
+        };
+        Ok(Setup {
+            model: self.model.clone(),
+            geometry: self.geometry.clone(),
+            recipe: self.recipe,
+            samples,
+        })
     }
 
     /// Ids of the objects at `chosen`.
