@@ -9,6 +9,8 @@ const ROUNDS: usize = 300;
 /// It has converged when a round changes the covariance by less than this share of its trace and the centre
 /// by less than this many standard deviations.
 const CONVERGED: f64 = 1e-7;
+/// The sums stop at this many standard deviations of the weight, 4e-6 of its peak.
+const REACH: f64 = 5.0;
 
 /// What [`adaptive_moments`] measures.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,9 +33,13 @@ impl AdaptiveMoments {
 /// weighted centroid and twice the weighted covariance (Bernstein & Jarvis 2002, section 3; Hirata & Seljak
 /// 2003, as GalSim's `FindAdaptiveMom`).
 ///
-/// Unlike [`moments`](super::moments()) the weight's size follows the light as well: right for shear and size of
-/// faint galaxies; but bulges count more than disks. Begins as a circle of `sigma` pixels about the stamp's centre. `None` if the weight
-/// does not converge to a positive covariance that lies within the image (no or too faint light).
+/// Unlike in [`moments`](super::moments()) the weight's size follows the light as well: the least noisy size
+/// and ellipticity of faint galaxies, to which bulges count more than disks. Begins as a circle of
+/// `sigma` pixels about the stamp's centre. On 18 drawn galaxies sigma and |g| are within 7e-6 of GalSim's
+/// (`tests/tests/morphology.rs`).
+///
+/// `None` if the weight does not converge to a positive covariance within the image (no or too faint
+/// light).
 ///
 /// # Panics
 /// If `image` is not `side * side` long.
@@ -48,7 +54,7 @@ pub fn adaptive_moments(image: &[f32], side: usize, sigma: f64) -> Option<Adapti
     };
     for _ in 0..ROUNDS {
         let form = weight.inverse()?;
-        let sums = Sums::of(image, side, (x, y), &form);
+        let sums = Sums::of(image, side, (x, y), &form, REACH);
         if sums.flux.is_nan() || sums.flux <= 0.0 {
             return None;
         }
@@ -144,5 +150,52 @@ impl Covariance {
             },
             sigma: libm::sqrt(libm::sqrt(determinant)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::draw::{draw, gaussian};
+    use super::*;
+    use alloc::vec;
+
+    /// A Gaussian fits itself; pixels add 1/12 (6 points a side: less a 36th) to the variance. A pixel is no
+    /// Gaussian: its fourth cumulant of -1/120 moves the narrowest, of variance 3.3, by some 1e-4.
+    #[test]
+    fn a_gaussian_has_its_own_covariance() {
+        let side = 80;
+        for (angle, q) in [(-60.0, 0.3), (0.0, 0.7), (25.0, 0.95), (90.0, 0.5)] {
+            let truth = Ellipse {
+                x: 37.3,
+                y: 41.8,
+                axis_ratio: q,
+                position_angle: angle,
+            };
+            let image = draw(side, &truth, gaussian(6.0));
+            let found = adaptive_moments(&image, side, 8.0).expect("light");
+            let pixel = (1.0 - 1.0 / 36.0) / 12.0;
+            let (major, minor) = (36.0 + pixel, 36.0 * q * q + pixel);
+            let close = |a: f64, b: f64, tolerance: f64| {
+                assert!((a - b).abs() < tolerance, "{a} {b} {truth:?}")
+            };
+            close(found.sigma, libm::pow(major * minor, 0.25), 2e-4);
+            close(found.ellipse.axis_ratio, libm::sqrt(minor / major), 1e-5);
+            let ratio = libm::sqrt(minor / major);
+            close(found.ellipticity(), (1.0 - ratio) / (1.0 + ratio), 1e-5);
+            close(found.ellipse.x, truth.x, 1e-5);
+            close(found.ellipse.y, truth.y, 1e-5);
+            let turn = libm::sin((found.ellipse.position_angle - angle) * PI / 180.0);
+            close(turn * (1.0 - q), 0.0, 1e-5);
+        }
+    }
+
+    #[test]
+    fn light_without_a_size_has_no_moments() {
+        let mut image = vec![0.0; 1024];
+        assert_eq!(adaptive_moments(&image, 32, 4.0), None);
+        // A single pixel's covariance is 0.
+        image[32 * 16 + 16] = 1.0;
+        assert_eq!(adaptive_moments(&image, 32, 4.0), None);
+        assert_eq!(adaptive_moments(&[f32::NAN; 1024], 32, 4.0), None);
     }
 }

@@ -218,7 +218,7 @@ impl Light {
         let (sin, cos) = libm::sincos(position_angle * PI / 180.0);
         let (major, minor) = (1.0 / sq(weight), 1.0 / sq(weight * axis_ratio));
         let form = Quadratic::turned(major, minor, sin, cos);
-        let sums = Sums::of(image, side, centre, &form);
+        let sums = Sums::of(image, side, centre, &form, REACH);
         if sums.flux.is_nan() || sums.flux <= 0.0 {
             return None;
         }
@@ -266,13 +266,19 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Sums under the weight exp(-form / 2).
-    pub fn of(image: &[f32], side: usize, centre: (f64, f64), form: &Quadratic) -> Self {
+    /// Sums under the weight exp(-form / 2), out to `reach` standard deviations.
+    pub fn of(
+        image: &[f32],
+        side: usize,
+        centre: (f64, f64),
+        form: &Quadratic,
+        reach: f64,
+    ) -> Self {
         let ratio = libm::exp(-form.xx);
         let mut sums = Self::default();
         for (row, line) in image.chunks_exact(side).enumerate() {
             let dy = row as f64 - centre.1;
-            let columns = form.columns(REACH * REACH, dy, centre.0, side);
+            let columns = form.columns(reach * reach, dy, centre.0, side);
             if columns.is_empty() {
                 continue;
             }

@@ -32,8 +32,7 @@ pub struct Morphology {
     pub concentration: f64,
     /// A ([`Pixels::asymmetry`]) within 1.5 Petrosian radii.
     pub asymmetry: f64,
-    /// S ([`Pixels::smoothness`]); 0 if the smoothing box is less than two pixels wide (Petrosian
-    /// radius below 8 pixels).
+    /// S ([`Pixels::smoothness`]). It needs a Petrosian radius of 8 pixels.
     pub smoothness: f64,
     /// Gini coefficient, 0 to 1 ([`Pixels::gini`]).
     pub gini: f64,
@@ -46,11 +45,16 @@ pub struct Morphology {
 /// Rodriguez-Gomez et al. (2019, statmorph 0.7).
 ///
 /// Pixels where `observed` is 0 are left out. The sky is taken as 0 with that `noise`, instead of
-/// measured in a corner, of which a stamp has too little. Elliptical quantities take their shape from adaptive moments instead of unweighted ones, which noise and the stamp's edge dominate.
-/// How far the numbers are from those of GalSim and statmorph is in `tests/tests/morphology.rs`.
+/// measured in a corner, of which a stamp has too little. The ellipses of the Gini segment take
+/// their shape from adaptive moments instead of unweighted ones, which noise and the stamp's edge dominate.
 ///
-/// `None` where a part cannot be measured: no light, too faint, or not falling off within the stamp. Never panics on
-/// finite values.
+/// On 18 galaxies drawn by GalSim (`tests/tests/morphology.rs`), from the image alone, without noise: Petrosian
+/// radius within 0.04 pixel of statmorph's, C within 0.01, A within 0.01 (0.0001 but for two interacting ones), S within 1e-4 (odd boxes),
+/// Gini within 0.03 (0.01 but for one made of knots alone), M20 within 0.05; step by step from statmorph's own centre, radius and shape all agree
+/// within 0.003. With noise A differs by up to 0.08, by which statmorph's is too low (see [`Pixels::asymmetry`]).
+///
+/// `None` where a part cannot be measured: no light, too faint, or not falling off within the
+/// stamp. Finite values never panic.
 ///
 /// # Panics
 /// If `image` or `observed` is not `side * side` long or the noise's autocorrelation not a square of odd side.
@@ -102,4 +106,131 @@ pub fn morphology(
         gini: pixels.gini(&segment)?,
         m20: pixels.m20(&segment)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::draw::{draw, exponential, gaussian};
+    use super::*;
+    use crate::rng::{Philox, Stream};
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    const SIDE: usize = 64;
+
+    /// An off-centre disk with a blob and noise.
+    fn galaxy(sigma: f64) -> Vec<f32> {
+        let disk = Ellipse {
+            x: 31.9,
+            y: 30.8,
+            axis_ratio: 0.7,
+            position_angle: 35.0,
+        };
+        let blob = Ellipse {
+            x: 38.0,
+            y: 35.0,
+            ..Ellipse::centred(SIDE, 1.0)
+        };
+        let mut rng = Philox::new(4, 2, Stream::Noise);
+        let (disk, blob) = (
+            draw(SIDE, &disk, exponential(5.0)),
+            draw(SIDE, &blob, gaussian(1.5)),
+        );
+        let light = disk.iter().zip(blob);
+        light
+            .map(|(d, b)| d + 0.3 * b + (sigma * rng.normal()) as f32)
+            .collect()
+    }
+
+    fn values(m: &Morphology) -> [f64; 10] {
+        [
+            m.half_light_radius,
+            m.sigma,
+            m.ellipticity,
+            m.axis_ratio,
+            m.petrosian_radius,
+            m.concentration,
+            m.asymmetry,
+            m.smoothness,
+            m.gini,
+            m.m20,
+        ]
+    }
+
+    #[test]
+    fn turned_mirrored_and_scaled_galaxies_are_the_same() {
+        let n = SIDE - 1;
+        let maps: [&dyn Fn(usize, usize) -> (usize, usize); 4] = [
+            &|x, y| (y, n - x),
+            &|x, y| (n - x, n - y),
+            &|x, y| (n - x, y),
+            &|x, y| (y, x),
+        ];
+        for sigma in [0.0, 0.02] {
+            let image = galaxy(sigma);
+            let found = morphology(&image, SIDE, None, &Noise::white(sigma)).expect("a galaxy");
+            for map in maps {
+                let pixel = |k: usize| {
+                    let (x, y) = map(k % SIDE, k / SIDE);
+                    1024.0 * image[y * SIDE + x]
+                };
+                let other: Vec<f32> = (0..SIDE * SIDE).map(pixel).collect();
+                let noise = Noise::white(1024.0 * sigma);
+                let other = morphology(&other, SIDE, None, &noise).expect("a galaxy");
+                // The order of sums differs, which moves the centre by up to its last step.
+                for (a, b) in values(&other).into_iter().zip(values(&found)) {
+                    assert!((a - b).abs() < 2e-3, "{sigma}: {other:?} {found:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_mask_leaves_out_what_it_covers() {
+        let mut image = galaxy(0.0);
+        let none = Noise::white(0.0);
+        let whole = morphology(&image, SIDE, None, &none).expect("a galaxy");
+        let mut observed = vec![1u8; SIDE * SIDE];
+        for (x, y) in (2..8).flat_map(|x| (40..46).map(move |y| (x, y))) {
+            observed[y * SIDE + x] = 0;
+            image[y * SIDE + x] = f32::NAN;
+        }
+        let masked = morphology(&image, SIDE, Some(&observed), &none).expect("a galaxy");
+        // The hole has 1e-3 of the light, at 5 scale lengths.
+        for (a, b) in values(&masked).into_iter().zip(values(&whole)) {
+            assert!((a - b).abs() < 0.02, "{masked:?} {whole:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_finite_panics() {
+        let mut rng = Philox::new(8, 3, Stream::Noise);
+        for side in [0, 1, 2, 3, 5, 8, 33] {
+            let all = side * side;
+            let mut images = vec![
+                vec![0.0f32; all],
+                vec![1.0; all],
+                vec![-1.0; all],
+                vec![f32::MAX; all],
+            ];
+            let mut spike = vec![0.0; all];
+            if let Some(pixel) = spike.get_mut(all / 2) {
+                *pixel = 1.0;
+            }
+            images.push(spike);
+            for scale in [1.0, 1e-40, 1e37] {
+                for bias in [0.0, 0.5, 2.0] {
+                    let noise = |_| (scale * (bias + rng.normal())) as f32;
+                    images.push((0..all).map(noise).collect());
+                }
+            }
+            for image in &images {
+                for sigma in [0.0, 1.0] {
+                    morphology(image, side, None, &Noise::white(sigma));
+                    morphology(image, side, Some(&vec![0; all]), &Noise::white(sigma));
+                }
+            }
+            assert_eq!(morphology(&images[0], side, None, &Noise::white(0.0)), None);
+        }
+    }
 }
