@@ -27,9 +27,10 @@ const STAR_WEIGHT: f64 = 2.5;
 /// maximum, where the detector may saturate.
 const STAR_PEAK: f64 = 40.0;
 const UNSATURATED: f64 = 0.5;
-/// Widths of stars agree within this fraction; they are rounder than that axis ratio.
+/// Widths of stars agree within this fraction and their axis ratios by this much: bad seeing may be elongated,
+/// but it is so for all of them.
 const STAR_WIDTH: f64 = 0.06;
-const STAR_AXIS_RATIO: f64 = 0.85;
+const STAR_AXIS_RATIO: f64 = 0.1;
 /// Fewest stars from which a point-spread function is made.
 const FEWEST_STARS: usize = 5;
 /// An object this much wider than the stars may be a galaxy.
@@ -118,8 +119,22 @@ struct Object {
     peak: f64,
     /// Half of its longer side.
     reach: f64,
-    /// Deviation and axis ratio under the weight of a star; `None` near the border or without a shape.
-    shape: Option<(f64, f64)>,
+    /// Under the weight of a star; `None` near the border or without a shape.
+    shape: Option<Shape>,
+}
+
+/// Standard deviation (geometric mean of both axes) and axis ratio.
+#[derive(Clone, Copy)]
+struct Shape {
+    width: f64,
+    axis_ratio: f64,
+}
+
+impl Shape {
+    fn is_like(self, star: Shape) -> bool {
+        (self.width / star.width - 1.0).abs() < STAR_WIDTH
+            && (self.axis_ratio - star.axis_ratio).abs() < STAR_AXIS_RATIO
+    }
 }
 
 /// Finds the objects of an image, tells stars from galaxies and stacks the stars.
@@ -147,34 +162,23 @@ pub fn search(plane: &Plane) -> Found {
     let (objects, labels) = objects(&light);
     let brightest = light.pixels.iter().fold(0f32, |a, v| a.max(*v));
     let limits = (STAR_PEAK * sky.sigma, UNSATURATED * f64::from(brightest));
-    let candidates: Vec<&Object> = objects
+    let candidates: Vec<(&Object, Shape)> = objects
         .iter()
-        .filter(|o| o.peak > limits.0 && o.peak < limits.1)
-        .filter(|o| o.shape.is_some_and(|s| s.1 > STAR_AXIS_RATIO))
-        .filter(|o| alone(o, &labels, plane.width))
+        .filter(|o| o.peak > limits.0 && o.peak < limits.1 && alone(o, &labels, plane.width))
+        .filter_map(|o| Some((o, o.shape?)))
         .collect();
-    let width = locus(
-        candidates
-            .iter()
-            .filter_map(|o| o.shape.map(|s| s.0))
-            .collect(),
-    );
-    let psf = match width {
-        Some(width) => {
-            let like = |o: &&&Object| {
-                o.shape
-                    .is_some_and(|s| (s.0 / width - 1.0).abs() < STAR_WIDTH)
-            };
-            stack(
-                &light,
-                &candidates.iter().filter(like).copied().collect::<Vec<_>>(),
-            )
+    let star = locus(candidates.iter().map(|c| c.1).collect());
+    let psf = match star {
+        Some(star) => {
+            let like = candidates.iter().filter(|c| c.1.is_like(star));
+            stack(&light, &like.map(|c| c.0).collect::<Vec<_>>())
         }
         None => Err(too_few(candidates.len())),
     };
-    let extended = |o: &&Object| match (o.shape, width) {
-        (Some((sigma, axis_ratio)), Some(width)) => {
-            sigma > EXTENDED * width || axis_ratio < STAR_AXIS_RATIO
+    let extended = |o: &&Object| match (o.shape, star) {
+        (Some(shape), Some(star)) => {
+            shape.width > EXTENDED * star.width
+                || shape.axis_ratio < star.axis_ratio - STAR_AXIS_RATIO
         }
         _ => true,
     };
@@ -247,7 +251,9 @@ fn objects(light: &Plane) -> (Vec<Object>, Vec<u32>) {
                 object.x.round() + found.ellipse.x - STAR_REACH as f64,
                 object.y.round() + found.ellipse.y - STAR_REACH as f64,
             );
-            Some((found.sigma, found.ellipse.axis_ratio))
+            let axis_ratio = found.ellipse.axis_ratio;
+            let width = found.sigma * axis_ratio.sqrt();
+            Some(Shape { width, axis_ratio })
         });
     }
     let inside = |o: &Object| (0.0..w as f64).contains(&o.x) && (0.0..h as f64).contains(&o.y);
@@ -282,15 +288,20 @@ fn alone(object: &Object, labels: &[u32], width: usize) -> bool {
         })
 }
 
-/// The width at which most objects agree, the middle of the densest quarter: bright objects are mostly stars,
-/// and stars are all alike.
-fn locus(mut widths: Vec<f64>) -> Option<f64> {
-    widths.sort_by(f64::total_cmp);
-    let k = (widths.len() / 4).max(FEWEST_STARS);
-    let densest = widths
+/// The width at which most objects agree, the middle of the densest quarter, and the median axis ratio there:
+/// bright objects are mostly stars, and stars are all alike.
+fn locus(mut shapes: Vec<Shape>) -> Option<Shape> {
+    shapes.sort_by(|a, b| a.width.total_cmp(&b.width));
+    let k = (shapes.len() / 4).max(FEWEST_STARS);
+    let spread = |s: &[Shape]| s[k - 1].width - s[0].width;
+    let densest = shapes
         .windows(k)
-        .min_by(|a, b| (a[k - 1] - a[0]).total_cmp(&(b[k - 1] - b[0])))?;
-    Some(densest[k / 2])
+        .min_by(|a, b| spread(a).total_cmp(&spread(b)))?;
+    let mut ratios: Vec<f32> = densest.iter().map(|s| s.axis_ratio as f32).collect();
+    Some(Shape {
+        width: densest[k / 2].width,
+        axis_ratio: super::plane::median(&mut ratios)?,
+    })
 }
 
 /// Median of the stars, each of sum 1 and centred on the middle pixel, less what the edge still shows.

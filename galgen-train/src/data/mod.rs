@@ -2,7 +2,7 @@
 //!
 //! A picture's display stretch is undone ([`stretch`]), its sky measured ([`plane`]), the central galaxy
 //! found and neighbours taken off ([`neighbours`], [`profile`]); the galaxy is then turned and scaled until
-//! the stamp itself measures as it should ([`galaxy`], [`resample`]), or rejected for one named [`reason`].
+//! the stamp itself measures as it should ([`galaxy`], [`framing`], [`resample`]), or rejected for one named [`reason`].
 //! What lies between the light and the picture goes the same way ([`psf`], [`noise`]).
 //! [`source`] lists the pictures of a folder or file (with [`catalogue`] and [`frame`]), [`set`] is the training set on disk.
 //!
@@ -10,6 +10,7 @@
 
 pub mod catalogue;
 pub mod frame;
+pub mod framing;
 pub mod galaxy;
 pub mod images;
 pub mod labels;
