@@ -35,6 +35,13 @@ and the conditions of the model (see `galgen inspect`); for the default model:
   concentration      C = 5 log10(r80 / r20) (c)
   sersic             instead of it: Sersic index, mapped to the C of that profile (n, sersic_n)
 
+A condition that is a class (see `galgen inspect`) takes the name of the class.
+
+Models of plain images need id and conditions only, or --count without a catalogue; their stamps are
+in the units of the training data, and the columns of light, size and place are left out:
+  galgen generate --model digits.safetensors --count 100 --out digits.fits --png digits.png
+  galgen generate --model digits.safetensors --count 9 --column digit=3 --out threes.fits
+
 Output: FITS with the cube STAMPS (one plane per row of the catalogue, in its order) and the
 table INDEX with what was asked and drawn. dudx, dudy, dvdx, dvdy map pixels of the stored stamp
 to arcsec on the sky. `flux` is lensed; the sum of a stamp is flux x fraction_inside. `status` is
@@ -60,16 +67,47 @@ half-light radius and the side that `galgen inspect` shows, of any positive flux
 --frame galaxy` writes such stamps, `galgen-train prepare` makes them of real galaxies; its training
 sets (.safetensors) can be read here as they are.
 
-Conditions come from the columns of that name in the INDEX table (or training set); what is not
-there is measured on the stamp: axis_ratio from moments, concentration in ellipses.
+Plain images must have the model's side; the bytes of IDX files become 0 to 1. A model of 0 and 1 scores
+such pixels only: --binarise makes them.
+
+Conditions come from the columns of that name in the INDEX table (or training set), or from
+--labels; what is not there is measured on the stamp: axis_ratio from moments, concentration in
+ellipses.
 
 Scores, in nats, larger is likelier:
   log_likelihood    importance-weighted lower bound of ln p(stamp | conditions) (Burda et al. 2016)
   elbo              evidence lower bound, mean of 16 draws
-  log_prob_latent   ln p(z | conditions) of the posterior's mean under the flow: exact, of the latent
+  log_prob_latent   ln p(z | conditions) of the posterior's mean under the prior: exact, of the latent
+Autoencoders also have
+  reconstruction_error  mean squared difference of a pixel and its reconstruction
+and plain ones no likelihood: log_prob_latent and this error are their scores.
 
 Densities are over pixels in units of the model's intensity: compare them between stamps of one
 model, not between models of different geometry. The columns `flags` are those of generate.";
+
+const ENCODE_HELP: &str = "\
+Example:
+  galgen encode --stamps galaxies.fits --out latents.csv
+  galgen decode --latents latents.csv --out decoded.fits
+
+Stamps and conditions are read as by `galgen score`. The table has the columns id, row, status, z0,
+z1, ... (the mean of the posterior, or the code of a plain autoencoder), ln_variance0, ... (none for
+a plain one), the conditions, flags and problem.";
+
+const DECODE_HELP: &str = "\
+Example:
+  galgen decode --latents latents.csv --out decoded.fits --png decoded.png
+
+The table needs the columns z0, z1, ... and the conditions of the model; id, if it is there, is
+kept. Stamps are written in the galaxy frame, each of sum 1; plain images as they are, the mean of
+their pixels.";
+
+const RECONSTRUCT_HELP: &str = "\
+Example:
+  galgen reconstruct --stamps galaxies.fits --out reconstructed.fits
+
+Each stamp is encoded and the mean of its posterior decoded, under the same conditions; galaxies
+keep their flux. A model that takes a point-spread function gives the galaxy in front of it.";
 
 /// Galaxies for image simulations, drawn by a learned model.
 #[derive(Debug, Parser)]
@@ -87,6 +125,15 @@ pub enum Command {
     /// Evaluate how likely stamps are under a model
     #[command(after_long_help = SCORE_HELP)]
     Score(ScoreArgs),
+    /// Take stamps to the model's latent space
+    #[command(after_long_help = ENCODE_HELP)]
+    Encode(EncodeArgs),
+    /// Draw the stamps of given latents
+    #[command(after_long_help = DECODE_HELP)]
+    Decode(DecodeArgs),
+    /// Take stamps to the latent space and back
+    #[command(after_long_help = RECONSTRUCT_HELP)]
+    Reconstruct(ReconstructArgs),
     /// Show what a model is: conditions, geometry, training, evaluation
     #[command(after_long_help = "Example:\n  galgen inspect --json | jq .conditions.list")]
     Inspect(InspectArgs),
@@ -95,8 +142,11 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct GenerateArgs {
     /// Catalogue: FITS binary table, or CSV with a header line
-    #[arg(long, value_name = "FILE")]
-    pub catalog: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "count")]
+    pub catalog: Option<PathBuf>,
+    /// Without a catalogue: draw so many plain images, ids from 0, the classes in turn
+    #[arg(long, value_name = "N", conflicts_with = "catalog")]
+    pub count: Option<NonZeroU64>,
     /// Stamp file to write (FITS)
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -121,6 +171,9 @@ pub struct GenerateArgs {
     /// Meaning of half_light_radius [default: circular]
     #[arg(long, value_enum)]
     pub size_definition: Option<SizeDefinition>,
+    /// What of a plain image is drawn
+    #[arg(long, value_enum, default_value_t = Pixels::Mean)]
+    pub pixels: Pixels,
     /// Axes of stamps that keep the model's grid
     #[arg(long, value_enum, default_value_t = Frame::Sky)]
     pub frame: Frame,
@@ -192,17 +245,43 @@ pub struct GenerateArgs {
     pub quiet: bool,
 }
 
+/// Stamps that a model is applied to.
 #[derive(Debug, clap::Args)]
-pub struct ScoreArgs {
-    /// Stamps: FITS cube, .npy array, or training set (.safetensors)
+pub struct StampArgs {
+    /// Stamps: FITS cube, .npy array, training set (.safetensors), or IDX (plain or .gz)
     #[arg(long, value_name = "FILE")]
     pub stamps: PathBuf,
-    /// Scores to write: .csv or .fits
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
     /// Model file [default: the model within this program]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
+    /// Conditions of the stamps: IDX with a class for each, or a table with a row for each and a column of
+    /// the condition's name [default: the table INDEX of the stamps]
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Point-spread function of the stamps, in their pixels and their frame: a FITS image of odd side, or a
+    /// cube with one for each stamp; for models with the PSF inside [default: that of a training
+    /// set, else none]
+    #[arg(long, value_name = "FILE")]
+    pub psf: Option<PathBuf>,
+    /// Make every pixel 1 with the probability that is its value, else 0: the bits depend on this seed and the
+    /// number of the stamp; 0 is that of the recipes
+    #[arg(long, value_name = "SEED")]
+    pub binarise: Option<u64>,
+    /// Threads; the result does not depend on it [default: all processors]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// No progress, notices or summary; problems are still listed
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    pub stamps: StampArgs,
+    /// Scores to write: .csv or .fits
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
     /// Posterior draws per stamp: more give a tighter bound
     #[arg(long, value_name = "K", default_value = "64")]
     pub samples: NonZeroU32,
@@ -210,21 +289,50 @@ pub struct ScoreArgs {
     /// [default: column sky_sigma if there is one, else that of a typical training stamp]
     #[arg(long, value_name = "SIGMA|COLUMN", allow_negative_numbers = true)]
     pub sky_sigma: Option<String>,
-    /// Point-spread function of the stamps, in their pixels and their frame: a FITS image of odd side, or a
-    /// cube with one for each stamp; for models with the PSF inside [default: that of a training
-    /// set, else none]
-    #[arg(long, value_name = "FILE")]
-    pub psf: Option<PathBuf>,
     /// What to evaluate: loglik (all scores), or latent (log_prob_latent alone, faster)
     #[arg(long, value_enum, default_value_t = Metric::Loglik)]
     pub metric: Metric,
     /// Seed of the posterior draws
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Threads; the result does not depend on it [default: all processors]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
-    /// No progress, notices or summary; problems are still listed
+}
+
+#[derive(Debug, clap::Args)]
+pub struct EncodeArgs {
+    #[command(flatten)]
+    pub stamps: StampArgs,
+    /// Table of latents to write: .csv or .fits
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ReconstructArgs {
+    #[command(flatten)]
+    pub stamps: StampArgs,
+    /// Stamp file to write (FITS)
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Also write a contact sheet of the first stamps
+    #[arg(long, value_name = "FILE")]
+    pub png: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DecodeArgs {
+    /// Table of latents, FITS or CSV, as `galgen encode` writes it
+    #[arg(long, value_name = "FILE")]
+    pub latents: PathBuf,
+    /// Stamp file to write (FITS)
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Model file [default: the model within this program]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Also write a contact sheet of the first stamps
+    #[arg(long, value_name = "FILE")]
+    pub png: Option<PathBuf>,
+    /// No progress; problems are still listed
     #[arg(long, short)]
     pub quiet: bool,
 }
@@ -264,6 +372,24 @@ pub enum Frame {
     Sky,
     /// the galaxy's axes, nothing resampled: the index holds the map to the sky
     Galaxy,
+}
+
+/// What of a plain image is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pixels {
+    /// the mean of the pixels: the probability of 1 where they are 0 or 1
+    Mean,
+    /// a draw of the pixels
+    Drawn,
+}
+
+impl From<Pixels> for galgen_infer::Pixels {
+    fn from(pixels: Pixels) -> Self {
+        match pixels {
+            Pixels::Mean => Self::Mean,
+            Pixels::Drawn => Self::Drawn,
+        }
+    }
 }
 
 /// What `score` evaluates.

@@ -1,7 +1,10 @@
-//! The program `galgen`: draws the galaxies of a catalogue, scores stamps, shows model cards.
+//! The program `galgen`: draws the galaxies of a catalogue, scores, encodes and decodes stamps, shows model cards.
 #![forbid(unsafe_code)]
 
 mod args;
+mod conditions;
+mod decode;
+mod encode;
 mod failure;
 mod flags;
 mod generate;
@@ -10,7 +13,12 @@ mod model_file;
 mod ordered;
 mod problems;
 mod progress;
+mod psf;
 mod score;
+mod set;
+mod source;
+mod stamps;
+mod table;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -34,6 +42,9 @@ fn main() -> ExitCode {
         Ok(()) => match &args.command {
             Command::Generate(args) => generate::run(args),
             Command::Score(args) => score::run(args),
+            Command::Encode(args) => encode::run(args),
+            Command::Decode(args) => decode::run(args),
+            Command::Reconstruct(args) => encode::reconstruct(args),
             Command::Inspect(args) => inspect::run(args),
         },
     };

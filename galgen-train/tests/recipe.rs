@@ -3,7 +3,7 @@
 mod common;
 
 use common::Folder;
-use galgen_train::recipe::{Recipe, Stage};
+use galgen_train::recipe::{Family, ImageRecipe, Recipe, Stage};
 
 const GOOD: &str = r#"
 name = "tiny"
@@ -60,6 +60,11 @@ fn the_published_recipes_are_good() {
     for file in std::fs::read_dir(folder).expect("recipes/") {
         let path = file.expect("a file").path();
         if path.extension().is_some_and(|e| e == "toml") {
+            found += 1;
+            if Family::of(&path).expect("a recipe") != Family::FlowVae {
+                ImageRecipe::load(&path).unwrap_or_else(|e| panic!("{e}"));
+                continue;
+            }
             let recipe = Recipe::load(&path).unwrap_or_else(|e| panic!("{e}"));
             let side = 4 << (recipe.model.channels.len() - 1);
             let geometry = galgen_core::stamp::Geometry {
@@ -71,7 +76,6 @@ fn the_published_recipes_are_good() {
                 .model
                 .build(&geometry, recipe.data.conditions.len())
                 .expect("a consistent model");
-            found += 1;
         }
     }
     assert!(found > 0);

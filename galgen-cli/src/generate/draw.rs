@@ -1,9 +1,10 @@
 //! Drawing a batch of rows, by one thread.
 
 use super::rows::Item;
+use galgen_core::condition::Flags;
 use galgen_core::object::{Object, SizeDefinition};
 use galgen_infer::render::{Noise, Renderer};
-use galgen_infer::{DrawError, Drawn, Session};
+use galgen_infer::{DrawError, Drawn, Pixels, Session};
 use galgen_io::catalog::{self, CatalogRow, RowProblem};
 
 /// What kind of stamps are drawn.
@@ -18,6 +19,8 @@ pub enum Output {
         renderer: Box<Renderer>,
         noise: Option<Noise>,
     },
+    /// A plain image.
+    Image(Pixels),
 }
 
 /// Draws rows; one per thread.
@@ -46,7 +49,7 @@ impl Drawer {
     /// Pixels of one stamp of the output, all bands.
     pub fn stamp_len(&self) -> usize {
         match &self.output {
-            Output::Sky | Output::Galaxy => self.session.model().stamp_len(),
+            Output::Sky | Output::Galaxy | Output::Image(_) => self.session.model().stamp_len(),
             Output::Rendered { renderer, .. } => renderer.image_len(),
         }
     }
@@ -75,12 +78,18 @@ impl Drawer {
             Output::Rendered { renderer, noise } => {
                 session.sample_rendered(seed, &object, [0.0, 0.0], renderer, noise.as_ref(), stamp)
             }
+            Output::Image(pixels) => {
+                let conditions = &object.conditions[..row.conditions.len()];
+                session
+                    .sample_image(seed, row.id, conditions, *pixels, stamp)
+                    .map(image)
+            }
         };
         match drawn {
             Ok(drawn) => {
                 let jacobian = match self.output {
                     Output::Galaxy => drawn.jacobian,
-                    Output::Sky | Output::Rendered { .. } => {
+                    Output::Sky | Output::Rendered { .. } | Output::Image(_) => {
                         [drawn.pixel_scale, 0.0, 0.0, drawn.pixel_scale]
                     }
                 };
@@ -108,6 +117,18 @@ impl Drawer {
             magnification: row.magnification,
             ..Object::new(row.id, &conditions)
         }
+    }
+}
+
+/// What is known of an image: its flags.
+fn image(flags: Flags) -> Drawn {
+    Drawn {
+        flags,
+        pixel_scale: f64::NAN,
+        jacobian: [f64::NAN; 4],
+        half_light_radius: f64::NAN,
+        flux: f64::NAN,
+        fraction_inside: f64::NAN,
     }
 }
 

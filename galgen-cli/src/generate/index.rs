@@ -4,7 +4,7 @@ use super::draw::{Galaxy, Output};
 use crate::args::GenerateArgs;
 use crate::flags;
 use crate::model_file::ModelFile;
-use galgen_core::condition::Conditions;
+use galgen_core::condition::{Condition, Conditions};
 use galgen_core::object::SizeDefinition;
 use galgen_io::catalog::RowProblem;
 use galgen_io::stamps::{CardValue, Cell, CellKind, Column, Provenance, StampLayout};
@@ -12,16 +12,17 @@ use galgen_io::stamps::{CardValue, Cell, CellKind, Column, Provenance, StampLayo
 /// Value of GGFRAME for stamps that `score` can read.
 pub const GALAXY_FRAME: &str = "galaxy";
 /// Bytes of the column `problem`; longer text is cut.
-const PROBLEM: usize = 120;
+pub const PROBLEM: usize = 120;
 
 /// Sides and bands of the stamps, and the columns of the index.
 pub fn layout(file: &ModelFile, output: &Output) -> StampLayout {
     let geometry = &file.model.card().geometry;
     let (height, width) = match output {
-        Output::Sky | Output::Galaxy => (geometry.side, geometry.side),
+        Output::Sky | Output::Galaxy | Output::Image(_) => (geometry.side, geometry.side),
         Output::Rendered { renderer, .. } => (renderer.grid().height, renderer.grid().width),
     };
-    let columns = columns(&file.model.card().conditions);
+    let image = matches!(output, Output::Image(_));
+    let columns = columns(&file.model.card().conditions, image);
     StampLayout {
         bands: geometry.bands.len(),
         height,
@@ -30,13 +31,16 @@ pub fn layout(file: &ModelFile, output: &Output) -> StampLayout {
     }
 }
 
-fn columns(conditions: &Conditions) -> Vec<Column> {
+/// Columns of the index; those of `galaxies` are left out for images.
+fn columns(conditions: &Conditions, image: bool) -> Vec<Column> {
     use CellKind::{F64, I32, I64, Text, U64};
     let mut columns = vec![
         Column::new("id", U64, "", "key of the random numbers"),
         Column::new("row", I64, "", "row of the catalogue, from 0"),
         Column::new("status", I32, "", "0 drawn, 1 failed (blank stamp)"),
         Column::new("flags", I32, "", "bits: cards GGFLAGnn"),
+    ];
+    let galaxies = [
         Column::new("flux", F64, "", "lensed, the catalogue's unit"),
         Column::new("fraction_inside", F64, "", "share of flux in the stamp"),
         Column::new("pixel_scale", F64, "arcsec", "of the stored stamp"),
@@ -50,15 +54,33 @@ fn columns(conditions: &Conditions) -> Vec<Column> {
         Column::new("g2", F64, "", "asked"),
         Column::new("magnification", F64, "", "asked"),
     ];
-    for c in &conditions.list {
-        columns.push(Column::new(&c.name, F64, &c.unit, "asked"));
+    if !image {
+        columns.extend(galaxies);
     }
+    columns.extend(conditions.list.iter().map(condition_column));
     columns.push(Column::new("problem", Text(PROBLEM), "", "why it failed"));
     columns
 }
 
-/// The index row of a galaxy.
-pub fn drawn_row(galaxy: &Galaxy) -> Vec<Cell> {
+/// The column of a condition.
+pub fn condition_column(condition: &Condition) -> Column {
+    let longest = condition.classes.iter().map(String::len).max();
+    let kind = longest.map_or(CellKind::F64, CellKind::Text);
+    Column::new(&condition.name, kind, &condition.unit, "asked")
+}
+
+/// The cell of a condition: a number, or the name of the class.
+pub fn condition_cell(condition: &Condition, value: f64) -> Cell {
+    if condition.classes.is_empty() {
+        return Cell::F64(value);
+    }
+    let position = (value >= 0.0).then_some(value as usize);
+    let class = position.and_then(|p| condition.classes.get(p));
+    Cell::Text(class.cloned().unwrap_or_default())
+}
+
+/// The index row of a galaxy, or of an image.
+pub fn drawn_row(galaxy: &Galaxy, conditions: &Conditions, image: bool) -> Vec<Cell> {
     let Galaxy {
         row,
         drawn,
@@ -69,11 +91,8 @@ pub fn drawn_row(galaxy: &Galaxy) -> Vec<Cell> {
         Cell::I64(row.row as i64),
         Cell::I32(0),
         Cell::I32(drawn.flags.0 as i32),
-        Cell::F64(drawn.flux),
-        Cell::F64(drawn.fraction_inside),
-        Cell::F64(drawn.pixel_scale),
     ];
-    cells.extend(jacobian.map(Cell::F64));
+    let light = [drawn.flux, drawn.fraction_inside, drawn.pixel_scale];
     let asked = [
         row.half_light_radius,
         row.position_angle,
@@ -81,22 +100,30 @@ pub fn drawn_row(galaxy: &Galaxy) -> Vec<Cell> {
         row.g2,
         row.magnification,
     ];
-    cells.extend(asked.map(Cell::F64));
-    cells.extend(row.conditions.iter().map(|&c| Cell::F64(c)));
+    if !image {
+        let numbers = light.into_iter().chain(*jacobian).chain(asked);
+        cells.extend(numbers.map(Cell::F64));
+    }
+    let values = conditions.list.iter().zip(&row.conditions);
+    cells.extend(values.map(|(c, &value)| condition_cell(c, value)));
     cells.push(Cell::Text(String::new()));
     cells
 }
 
 /// The index row of a failure: without light, the rest unknown. An id that could not be read is 0.
-pub fn failed_row(problem: &RowProblem, conditions: usize) -> Vec<Cell> {
+pub fn failed_row(problem: &RowProblem, conditions: &Conditions, image: bool) -> Vec<Cell> {
     let mut cells = vec![
         Cell::U64(problem.id.unwrap_or(0)),
         Cell::I64(problem.row as i64),
         Cell::I32(1),
         Cell::I32(0),
-        Cell::F64(0.0),
     ];
-    cells.extend(std::iter::repeat_n(Cell::F64(f64::NAN), 11 + conditions));
+    if !image {
+        cells.push(Cell::F64(0.0));
+        cells.extend(std::iter::repeat_n(Cell::F64(f64::NAN), 11));
+    }
+    let unknown = |c: &Condition| condition_cell(c, f64::NAN);
+    cells.extend(conditions.list.iter().map(unknown));
     let RowProblem {
         column,
         value,
@@ -120,6 +147,7 @@ pub fn provenance(
         Output::Sky => ("sky", None),
         Output::Galaxy => (GALAXY_FRAME, None),
         Output::Rendered { renderer, .. } => ("rendered", Some(renderer.grid().pixel_scale)),
+        Output::Image(_) => ("image", None),
     };
     let size = match size_definition {
         SizeDefinition::Circular => "circular",
@@ -129,7 +157,7 @@ pub fn provenance(
         (
             "GGFRAME".into(),
             text(frame),
-            "sky, galaxy or rendered".into(),
+            "sky, galaxy, rendered or image".into(),
         ),
         (
             "GGSIZE".into(),
@@ -183,7 +211,7 @@ pub fn provenance(
             .zip(args.njobs)
             .map(|(job, njobs)| format!("{job}/{njobs}")),
         numeric_path: None,
-        unit: Some("flux".into()),
+        unit: (!matches!(output, Output::Image(_))).then(|| "flux".into()),
         pixel_scale,
         extra,
     }

@@ -2,11 +2,11 @@
 
 mod draw;
 pub mod index;
-mod picture;
+pub mod picture;
 pub mod psf;
 mod rows;
 
-use crate::args::{Frame, GenerateArgs};
+use crate::args::{Frame, GenerateArgs, Pixels};
 use crate::failure::{Failure, Outcome};
 use crate::flags;
 use crate::model_file::ModelFile;
@@ -14,13 +14,13 @@ use crate::ordered::map_ordered;
 use crate::problems::Problems;
 use crate::progress::Progress;
 use draw::{Batch, Drawer, Output};
-use galgen_core::condition::concentration_from_sersic;
+use galgen_core::condition::{Conditions, concentration_from_sersic};
 use galgen_infer::Session;
 use galgen_infer::render::{Grid, Noise, PhotonNoise, Renderer};
 use galgen_io::catalog::{Catalog, CatalogSpec, Condition};
 use galgen_io::stamps::StampWriter;
 use picture::Picture;
-use rows::{Rows, range_of_job};
+use rows::{Counted, Rows, Source, range_of_job};
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -34,38 +34,52 @@ const BATCH_ROWS: usize = 64;
 pub fn run(args: &GenerateArgs) -> Result<Outcome, Failure> {
     check_paths(args)?;
     let file = ModelFile::open(args.model.as_deref())?;
-    let catalog = Catalog::open(&args.catalog, &spec(args, &file))?;
-    let range = match args.njobs.zip(args.job) {
-        Some((njobs, job)) => range_of_job(&args.catalog, njobs, job)?,
-        None => 0..catalog.rows().unwrap_or(u64::MAX),
-    };
     let output = output(args, &file)?;
-    let size_definition = draw::size_definition(catalog.size_definition());
+    let source = source(args, &file)?;
+    let range = match args.njobs.zip(args.job) {
+        Some((njobs, job)) => {
+            let rows = match (&source, &args.catalog) {
+                (Source::Counted(counted), _) => counted.count,
+                (Source::Catalog(_), Some(path)) => rows::count(path)?,
+                (Source::Catalog(_), None) => unreachable!("a catalogue has a path"),
+            };
+            range_of_job(rows, njobs, job)?
+        }
+        None => match &source {
+            Source::Catalog(catalog) => 0..catalog.rows().unwrap_or(u64::MAX),
+            Source::Counted(counted) => 0..counted.count,
+        },
+    };
+    let (size_definition, notices) = match &source {
+        Source::Catalog(catalog) => (catalog.size_definition(), catalog.notices().to_vec()),
+        Source::Counted(_) => Default::default(),
+    };
+    let size_definition = draw::size_definition(size_definition);
     let layout = index::layout(&file, &output);
     let provenance = index::provenance(args, &file, &output, size_definition);
     let picture = args
         .png
         .as_deref()
-        .map(|png| Picture::create(png, layout.height, layout.width));
+        .map(|png| Picture::create(png, layout.height, layout.width, is_image(&file)));
     let sink = Sink {
         picture: picture.transpose()?,
         writer: StampWriter::create(&args.out, layout, &provenance)?,
-        conditions: file.model.card().conditions.len(),
+        conditions: file.model.card().conditions.clone(),
+        image: is_image(&file),
         problems: Problems::default(),
         drawn: 0,
         extrapolated: 0,
         sizes: [f64::INFINITY, 0.0],
     };
     if !args.quiet {
-        catalog
-            .notices()
+        notices
             .iter()
             .for_each(|notice| eprintln!("galgen: {notice}"));
     }
     let workers = drawers(args, &file, &output, size_definition);
     let stamp_bytes = 4 * workers[0].stamp_len();
     let batch = (BATCH_BYTES / stamp_bytes).clamp(1, BATCH_ROWS);
-    let sink = draw_all(args, workers, Rows::new(catalog, range, batch), sink)?;
+    let sink = draw_all(args, workers, Rows::new(source, range, batch), sink)?;
     finish(args, &file, sink)
 }
 
@@ -76,7 +90,7 @@ fn check_paths(args: &GenerateArgs) -> Result<(), Failure> {
         Some(psf::PsfArg::Image { path, .. }) => Some(path),
         Some(psf::PsfArg::Gaussian { .. } | psf::PsfArg::Moffat { .. }) | None => None,
     };
-    let inputs = [Some(&args.catalog), args.model.as_ref(), psf];
+    let inputs = [args.catalog.as_ref(), args.model.as_ref(), psf];
     let outputs = [Some(&args.out), args.png.as_ref()];
     let clash = outputs.iter().enumerate().find_map(|(i, output)| {
         let output = (*output)?;
@@ -99,6 +113,7 @@ fn check_paths(args: &GenerateArgs) -> Result<(), Failure> {
 fn spec(args: &GenerateArgs, file: &ModelFile) -> CatalogSpec {
     let conditions = file.model.card().conditions.list.iter().map(|c| {
         let mut condition = Condition::new(&c.name);
+        condition.classes = c.classes.clone();
         if c.name == "concentration" {
             condition.instead = Some(("sersic".into(), concentration_from_sersic));
         }
@@ -109,10 +124,79 @@ fn spec(args: &GenerateArgs, file: &ModelFile) -> CatalogSpec {
         conditions: conditions.collect(),
         zero_point: args.zero_point,
         size_definition: args.size_definition.map(Into::into),
+        images: is_image(file),
     }
 }
 
+/// Whether the model draws plain images.
+pub fn is_image(file: &ModelFile) -> bool {
+    file.model.card().geometry.half_light_radius.is_none()
+}
+
+/// The rows of the catalogue, or the images that are counted.
+fn source(args: &GenerateArgs, file: &ModelFile) -> Result<Source, Failure> {
+    match (&args.catalog, args.count) {
+        (Some(path), _) => {
+            let catalog = Catalog::open(path, &spec(args, file))?;
+            Ok(Source::Catalog(Box::new(catalog)))
+        }
+        (None, Some(count)) if is_image(file) => Ok(Source::Counted(Counted {
+            count: count.get(),
+            conditions: counted_conditions(args, file)?,
+            next: 0,
+        })),
+        (None, _) => Err(Failure::Usage(
+            "the model draws galaxies: give their sizes, fluxes and conditions with --catalog"
+                .into(),
+        )),
+    }
+}
+
+/// For each condition the value that --column gives, or all classes in turn.
+fn counted_conditions(args: &GenerateArgs, file: &ModelFile) -> Result<Vec<Vec<f64>>, Failure> {
+    let list = &file.model.card().conditions.list;
+    if let Some((role, _)) = args
+        .columns
+        .iter()
+        .find(|(role, _)| list.iter().all(|c| c.name != *role))
+    {
+        return Err(Failure::Usage(format!(
+            "--column {role}: the model has no condition of that name, see `galgen inspect`"
+        )));
+    }
+    let values = |c: &galgen_core::condition::Condition| {
+        let given = args.columns.iter().rev().find(|(role, _)| *role == c.name);
+        match given {
+            Some((_, text)) => {
+                let value = c.value(text).map_err(Failure::Usage)?;
+                Ok(vec![f64::from(value)])
+            }
+            None if !c.classes.is_empty() => Ok((0..c.classes.len()).map(|k| k as f64).collect()),
+            None => Err(Failure::Usage(format!(
+                "--count needs a value of the condition `{0}`: give --column {0}=NUMBER",
+                c.name
+            ))),
+        }
+    };
+    list.iter().map(values).collect()
+}
+
 fn output(args: &GenerateArgs, file: &ModelFile) -> Result<Output, Failure> {
+    if is_image(file) {
+        if args.pixel_scale.is_some() || args.frame != Frame::Sky || args.zero_point.is_some() {
+            return Err(Failure::Usage(
+                "the model draws plain images: --pixel-scale, --frame and --zero-point are for galaxies"
+                    .into(),
+            ));
+        }
+        return Ok(Output::Image(args.pixels.into()));
+    }
+    if args.pixels != Pixels::Mean {
+        return Err(Failure::Usage(
+            "the model draws galaxies: --pixels is for plain images, add noise with --noise-sigma"
+                .into(),
+        ));
+    }
     let Some((pixel_scale, size)) = args.pixel_scale.zip(args.size) else {
         return Ok(match args.frame {
             Frame::Sky => Output::Sky,
@@ -169,7 +253,8 @@ fn drawers(
 struct Sink {
     writer: StampWriter,
     picture: Option<Picture>,
-    conditions: usize,
+    conditions: Conditions,
+    image: bool,
     problems: Problems,
     drawn: u64,
     extrapolated: u64,
@@ -190,19 +275,30 @@ impl Sink {
                     self.extrapolated += u64::from(unusual);
                     let mark = if unusual { "!" } else { "" };
                     if let Some(picture) = &mut self.picture {
-                        picture.add(|| format!("{}{mark}", galaxy.row.id), stamp);
+                        let conditions = &self.conditions;
+                        let caption =
+                            || format!("{}{mark}{}", galaxy.row.id, classes(galaxy, conditions));
+                        picture.add(caption, stamp);
                     }
-                    self.writer.push(stamp, &index::drawn_row(galaxy))?;
+                    let row = index::drawn_row(galaxy, &self.conditions, self.image);
+                    self.writer.push(stamp, &row)?;
                 }
                 Err(problem) => {
                     self.problems.add(problem, progress);
-                    self.writer
-                        .push(stamp, &index::failed_row(problem, self.conditions))?;
+                    let row = index::failed_row(problem, &self.conditions, self.image);
+                    self.writer.push(stamp, &row)?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The classes of a row as the end of a caption.
+fn classes(galaxy: &draw::Galaxy, conditions: &Conditions) -> String {
+    let values = conditions.list.iter().zip(&galaxy.row.conditions);
+    let named = values.filter_map(|(c, &value)| c.classes.get(value as usize));
+    named.map(|class| format!(" {class}")).collect()
 }
 
 fn draw_all(
@@ -230,9 +326,16 @@ fn draw_all(
         let seconds = start.elapsed().as_secs_f64();
         let rate = sink.drawn as f64 / seconds;
         let [smallest, largest] = sink.sizes;
+        let (what, sizes) = match sink.image {
+            true => ("images", String::new()),
+            false => (
+                "galaxies",
+                format!("; half-light radii {smallest} to {largest} arcsec"),
+            ),
+        };
         eprintln!(
-            "galgen: {} galaxies drawn in {seconds:.1} s, {rate:.0} per second; half-light radii {smallest} to \
-             {largest} arcsec; {} outside the trained range (column flags); {} rows failed",
+            "galgen: {} {what} drawn in {seconds:.1} s, {rate:.0} per second{sizes}; {} outside the trained range \
+             (column flags); {} rows failed",
             sink.drawn,
             sink.extrapolated,
             sink.problems.count()
@@ -244,7 +347,8 @@ fn draw_all(
 /// Puts the files in place: both are complete before the first appears.
 fn finish(args: &GenerateArgs, file: &ModelFile, sink: Sink) -> Result<Outcome, Failure> {
     if sink.drawn == 0 {
-        let name = args.catalog.display();
+        let name = args.catalog.as_deref().unwrap_or(Path::new("--count"));
+        let name = name.display();
         return Err(Failure::Failed(format!(
             "{name}: none of its {} rows can be drawn, nothing was written: correct the column above, \
              or name another with --column",

@@ -15,19 +15,23 @@ pub struct Picture {
     file: AtomicFile,
     width: usize,
     height: usize,
+    /// As in photographs: for plain images.
+    y_down: bool,
     limit: usize,
     stamps: Vec<(String, Vec<f32>)>,
 }
 
 impl Picture {
-    /// Begins a sheet at `path` of stamps of `height x width` pixels. Fails if it cannot be written.
-    pub fn create(path: &Path, height: usize, width: usize) -> Result<Self, Failure> {
+    /// Begins a sheet at `path` of stamps of `height x width` pixels, the first row at
+    /// the top if `y_down`. Fails if it cannot be written.
+    pub fn create(path: &Path, height: usize, width: usize, y_down: bool) -> Result<Self, Failure> {
         let limit = (PIXELS / (height * width)).clamp(1, TILES);
         let file = AtomicFile::create(path)?;
         Ok(Self {
             file,
             width,
             height,
+            y_down,
             limit,
             stamps: Vec::new(),
         })
@@ -55,6 +59,7 @@ impl Picture {
         let title = format!("{title}, first {} of {of}", tiles.len());
         let options = SheetOptions {
             title,
+            y_down: self.y_down,
             ..SheetOptions::default()
         };
         self.file.put(&sheet(&tiles, &options).to_png())?;

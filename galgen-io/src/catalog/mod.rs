@@ -54,6 +54,16 @@ pub enum CatalogError {
         /// All roles.
         roles: Vec<String>,
     },
+    /// A class for all rows that is none of the model's.
+    #[error("{condition} = {found}: expected a column, or one of the classes {}", classes.join(", "))]
+    UnknownClass {
+        /// Name of the condition.
+        condition: String,
+        /// What was given.
+        found: String,
+        /// All classes.
+        classes: Vec<String>,
+    },
     /// Magnitudes without a zero point have no flux.
     #[error(
         "{}: {column} holds magnitudes: give the AB zero point \

@@ -24,6 +24,8 @@ pub struct Condition {
     /// A role to fall back on, with the formula from its value to the condition: for example
     /// `sersic` with the map from Sersic index to concentration.
     pub instead: Option<(String, Formula)>,
+    /// Names of the classes, if it is no number: the column holds them, the row their positions here.
+    pub classes: Vec<String>,
 }
 
 impl Condition {
@@ -32,6 +34,7 @@ impl Condition {
         Self {
             name: name.into(),
             instead: None,
+            classes: Vec::new(),
         }
     }
 }
@@ -48,6 +51,9 @@ pub struct CatalogSpec {
     /// Meaning of the column `half_light_radius`; circular if `None`. The role `semi_major` means
     /// [`SizeDefinition::SemiMajor`] by its name.
     pub size_definition: Option<SizeDefinition>,
+    /// Plain images: only `id` and the conditions are read, everything else of a row is that of a galaxy of unit
+    /// flux and size.
+    pub images: bool,
 }
 
 /// Names under which a role is looked for, in this order, without regard to case. The role's own
@@ -99,6 +105,7 @@ pub(super) struct ConditionSource {
     pub name: String,
     pub origin: Origin,
     pub map: Option<Formula>,
+    pub classes: Vec<String>,
 }
 
 /// Every role settled.
@@ -266,8 +273,38 @@ impl Resolver<'_> {
         }
     }
 
+    /// The roles of a catalogue of plain images.
+    fn images(mut self, id: Option<Origin>) -> Result<Roles, CatalogError> {
+        let spec = self.spec;
+        let conditions = spec.conditions.iter().map(|c| self.condition(c));
+        let conditions = conditions.collect::<Result<_, _>>()?;
+        let all = Origin::Constant;
+        Ok(Roles {
+            conditions,
+            columns: self.columns,
+            id,
+            size: all(1.0),
+            definition: SizeDefinition::default(),
+            flux: all(1.0),
+            zero_point: None,
+            position_angle: all(0.0),
+            g1: all(0.0),
+            g2: all(0.0),
+            magnification: all(1.0),
+            notices: self.notices,
+        })
+    }
+
     fn condition(&mut self, condition: &Condition) -> Result<ConditionSource, CatalogError> {
         let name = condition.name.clone();
+        if !condition.classes.is_empty() {
+            return Ok(ConditionSource {
+                origin: self.class(condition)?,
+                name,
+                map: None,
+                classes: condition.classes.clone(),
+            });
+        }
         let direct = self.overridden(&name).is_some();
         let instead = condition.instead.as_ref();
         let instead_named = instead.is_some_and(|(role, _)| self.overridden(role).is_some());
@@ -278,6 +315,7 @@ impl Resolver<'_> {
                 name,
                 origin,
                 map: None,
+                classes: Vec::new(),
             });
         }
         if let Some((role, map)) = instead
@@ -291,6 +329,7 @@ impl Resolver<'_> {
                 name,
                 origin,
                 map: Some(*map),
+                classes: Vec::new(),
             });
         }
         let roles: Vec<&str> = std::iter::once(name.as_str())
@@ -299,11 +338,32 @@ impl Resolver<'_> {
         Err(self.missing(&roles))
     }
 
+    /// A column of names of classes, or one class for all rows.
+    fn class(&mut self, condition: &Condition) -> Result<Origin, CatalogError> {
+        let name = &condition.name;
+        let Some(given) = self.overridden(name) else {
+            let found = self.find(name)?;
+            return found.ok_or_else(|| self.missing(&[name]));
+        };
+        let given = given.to_string();
+        if let Some(column) = self.table.find_optional(&given)? {
+            return Ok(self.pick(column));
+        }
+        let position = condition.classes.iter().position(|c| *c == given);
+        let class = position.map(|p| Origin::Constant(p as f64));
+        class.ok_or_else(|| CatalogError::UnknownClass {
+            condition: name.clone(),
+            found: given,
+            classes: condition.classes.clone(),
+        })
+    }
+
     fn check_overrides(&self) -> Result<(), CatalogError> {
         let conditions = self.spec.conditions.iter().flat_map(|c| {
             std::iter::once(c.name.clone()).chain(c.instead.iter().map(|(role, _)| role.clone()))
         });
-        let roles: Vec<String> = FIXED
+        let fixed = if self.spec.images { &["id"] } else { FIXED };
+        let roles: Vec<String> = fixed
             .iter()
             .map(|s| s.to_string())
             .chain(conditions)
@@ -347,6 +407,9 @@ impl Roles {
         if id.is_none() {
             r.notices
                 .push("no id column: the id of a row is its number, counted from 0".into());
+        }
+        if spec.images {
+            return r.images(id);
         }
         let (size, definition) = r.size()?;
         let (flux, zero_point) = r.flux()?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::roles::{Origin, Roles};
+use super::roles::{ConditionSource, Origin, Roles};
 use crate::table::{Chunk, Value};
 
 /// A galaxy to draw.
@@ -108,6 +108,19 @@ impl Cells<'_> {
             _ => Err(self.problem(column, &shown, format!("expected {expected}"))),
         }
     }
+
+    /// The position of a class.
+    fn class(&self, condition: &ConditionSource) -> Result<f64, RowProblem> {
+        let (column, value) = match &condition.origin {
+            Origin::Constant(position) => return Ok(*position),
+            Origin::Column(at, name) => (name, self.cells[*at].to_string()),
+        };
+        let position = condition.classes.iter().position(|c| *c == value);
+        position.map(|p| p as f64).ok_or_else(|| {
+            let expected = format!("expected one of {}", condition.classes.join(", "));
+            self.problem(column, &value, expected)
+        })
+    }
 }
 
 /// Row `index` of the chunk; its number in the file is filled in by the caller.
@@ -157,6 +170,10 @@ pub(super) fn read(roles: &Roles, chunk: &Chunk, index: usize) -> Result<Catalog
     )?;
     let mut conditions = Vec::with_capacity(roles.conditions.len());
     for condition in &roles.conditions {
+        if !condition.classes.is_empty() {
+            conditions.push(cells.class(condition)?);
+            continue;
+        }
         let raw = if condition.name == "axis_ratio" && condition.map.is_none() {
             let expected = "an axis ratio b/a above 0 and at most 1";
             cells.number(&condition.name, &condition.origin, expected, |v| {

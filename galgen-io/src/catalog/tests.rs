@@ -168,6 +168,7 @@ fn magnitudes_become_fluxes_and_sersic_indices_concentrations() {
     let conditions = vec![Condition {
         name: "concentration".into(),
         instead: Some(("sersic".into(), |n| 2.0 + n)),
+        classes: Vec::new(),
     }];
     let spec = CatalogSpec {
         conditions,
@@ -281,4 +282,49 @@ fn chunk_size_does_not_matter() {
     let all = read(1000);
     assert_eq!(all.0.len() + all.1.len(), 200);
     assert!([1, 13, 199].iter().all(|&size| read(size) == all));
+}
+
+#[test]
+fn classes_are_names_and_images_need_nothing_else() {
+    let dir = test_dir("catalog-classes");
+    let path = dir.join("c.csv");
+    std::fs::write(&path, "id,kind\n7,Sb\n8,E\n9,Sq\n").unwrap();
+    let mut kind = Condition::new("kind");
+    kind.classes = ["E", "Sb"].map(String::from).to_vec();
+    let mut spec = CatalogSpec {
+        conditions: vec![kind],
+        images: true,
+        ..CatalogSpec::default()
+    };
+    let read = |spec: &CatalogSpec| {
+        let mut catalog = Catalog::open(&path, spec).unwrap();
+        catalog.next_chunk(10).unwrap().unwrap()
+    };
+    let chunk = read(&spec);
+    let found: Vec<_> = chunk.rows.iter().map(|r| (r.id, r.conditions[0])).collect();
+    assert_eq!(found, [(7, 1.0), (8, 0.0)]);
+    let problem = chunk.problems[0].to_string();
+    assert!(
+        problem.contains("kind = Sq: expected one of E, Sb"),
+        "{problem}"
+    );
+
+    spec.overrides = vec![("kind".into(), "E".into())];
+    assert!(read(&spec).rows.iter().all(|r| r.conditions == [0.0]));
+    for (role, column, expected) in [
+        (
+            "kind",
+            "So",
+            "kind = So: expected a column, or one of the classes E, Sb",
+        ),
+        ("flux", "1", "no role `flux`"),
+    ] {
+        spec.overrides = vec![(role.into(), column.into())];
+        let error = Catalog::open(&path, &spec).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    spec.images = false;
+    spec.overrides.clear();
+    let error = Catalog::open(&path, &spec).unwrap_err().to_string();
+    assert!(error.contains("half_light_radius"), "{error}");
 }

@@ -1,20 +1,43 @@
-//! Stamps to score, with the ids, conditions and sky noise that their file gives.
+//! Stamps with the ids, conditions and sky noise that their file gives.
 
-use super::evaluate::{Batch, Entry, Given, Measure};
-use super::psf::StampPsf;
-use super::set::TrainingSet;
+use crate::args::StampArgs;
+use crate::conditions::{Given, Measure};
 use crate::failure::Failure;
 use crate::generate::index::GALAXY_FRAME;
+use crate::psf::StampPsf;
+use crate::set::TrainingSet;
 use galgen_core::card::Card;
+use galgen_core::condition::Condition;
+use galgen_core::stamp::binarise;
 use galgen_infer::Model;
+use galgen_io::idx;
 use galgen_io::stamps::StampFile;
-use galgen_io::table::{ColumnRef, Value};
+use galgen_io::table::{ColumnRef, Table, Value};
 use std::path::{Path, PathBuf};
 
 /// Column that is read for the sky noise if none is named.
 const SKY_COLUMN: &str = "sky_sigma";
 /// Rows of an index read at a time.
 const CHUNK: usize = 4096;
+
+/// Consecutive stamps with what is known about them.
+pub struct Batch {
+    pub entries: Vec<Entry>,
+    /// Row-major `[entries, bands, side, side]`.
+    pub stamps: Vec<f32>,
+}
+
+/// What is known about a stamp.
+pub struct Entry {
+    pub row: u64,
+    pub id: u64,
+    /// For each condition of the model its value, or what to measure instead.
+    pub conditions: Vec<Given>,
+    /// Sky noise of a pixel, in the stamp's unit.
+    pub sky: Option<f64>,
+    /// Point-spread function and its side, if the stamp has one.
+    pub psf: Option<(Vec<f32>, usize)>,
+}
 
 enum Stamps {
     File(StampFile),
@@ -32,6 +55,8 @@ pub struct Source {
     conditions: Vec<Origin>,
     sky: Sky,
     psf: Option<StampPsf>,
+    /// Seed of their bits, if pixels become 0 or 1.
+    binarise: Option<u64>,
     notices: Vec<String>,
 }
 
@@ -47,15 +72,10 @@ enum Sky {
 }
 
 impl Source {
-    /// Opens a file and checks that the model can score it; `psf` is the file of the stamps' point-spread
-    /// function.
-    pub fn open(
-        path: &Path,
-        model: &Model,
-        sky: Option<&str>,
-        psf: Option<&Path>,
-    ) -> Result<Self, Failure> {
+    /// Opens a file and checks that the model can score it.
+    pub fn open(args: &StampArgs, model: &Model, sky: Option<&str>) -> Result<Self, Failure> {
         let card = model.card();
+        let path = args.stamps.as_path();
         let mut source = if path.extension().is_some_and(|e| e == "safetensors") {
             let set = TrainingSet::open(path)
                 .map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?;
@@ -71,12 +91,18 @@ impl Source {
         };
         source.check_geometry(card)?;
         source.ids = source.read_ids()?;
-        source.psf = source.find_psf(psf, model)?;
+        source.psf = source.find_psf(args.psf.as_deref(), model)?;
         for condition in &card.conditions.list {
-            let origin = source.condition(&condition.name)?;
+            let origin = source.condition(condition, args.labels.as_deref())?;
             source.conditions.push(origin);
         }
-        source.sky = source.find_sky(sky)?;
+        source.binarise = args.binarise;
+        if card.geometry.half_light_radius.is_some() {
+            source.sky = source.find_sky(sky)?;
+        } else if sky.is_some() {
+            let problem = "--sky-sigma is for galaxies, the model is of plain images";
+            return Err(Failure::Usage(problem.into()));
+        }
         Ok(source)
     }
 
@@ -90,6 +116,7 @@ impl Source {
             conditions: Vec::new(),
             sky: Sky::Typical,
             psf: None,
+            binarise: None,
             notices: Vec::new(),
         }
     }
@@ -126,14 +153,18 @@ impl Source {
                  `galgen generate --frame galaxy`, or use another --model"
             ));
         }
+        let wanted = match g.half_light_radius {
+            Some(_) => GALAXY_FRAME,
+            None => "image",
+        };
         let frame = match &self.stamps {
             Stamps::File(file) => file.primary_header().and_then(|h| h.str("GGFRAME")),
             Stamps::Set(_) => None,
         };
         match frame {
-            Some(frame) if frame != GALAXY_FRAME => self.fail(format!(
-                "its stamps are in the frame `{frame}` (GGFRAME), a model scores the frame `{GALAXY_FRAME}`: \
-                 draw them with `galgen generate --frame galaxy`"
+            Some(frame) if frame != wanted => self.fail(format!(
+                "its stamps are in the frame `{frame}` (GGFRAME), the model takes the frame `{wanted}`: \
+                 draw them with this model, galaxies with `galgen generate --frame galaxy`"
             )),
             _ => Ok(()),
         }
@@ -197,7 +228,12 @@ impl Source {
         }
     }
 
-    fn condition(&mut self, name: &str) -> Result<Origin, Failure> {
+    fn condition(
+        &mut self,
+        condition: &Condition,
+        labels: Option<&Path>,
+    ) -> Result<Origin, Failure> {
+        let name = &condition.name;
         // A training set's own measurements are of the blurred galaxy.
         let blurred = matches!(self.stamps, Stamps::Set(_)) && self.psf.is_some();
         if let (true, Some(measure)) = (blurred, Measure::of(name)) {
@@ -205,7 +241,17 @@ impl Source {
             self.notices.push(notice);
             return Ok(Origin::Measured(measure));
         }
-        if let Some(values) = self.column(name)? {
+        if let Some(path) = labels {
+            let values = read_labels(path, condition, self.count)?;
+            return Ok(Origin::Column(values));
+        }
+        let values = match &mut self.stamps {
+            Stamps::File(file) if !condition.classes.is_empty() => {
+                index_column(file, name)?.map(|v| v.iter().map(|v| class(condition, v)).collect())
+            }
+            Stamps::File(_) | Stamps::Set(_) => self.column(name)?,
+        };
+        if let Some(values) = values {
             return Ok(Origin::Column(values));
         }
         match Measure::of(name) {
@@ -220,7 +266,8 @@ impl Source {
                 Ok(Origin::Measured(measure))
             }
             None => self.fail(format!(
-                "no column `{name}` in a table INDEX, and it cannot be measured: add the column"
+                "no column `{name}` in a table INDEX, and it cannot be measured: add the column, or give a file \
+                 with --labels"
             )),
         }
     }
@@ -258,6 +305,16 @@ impl Source {
                 .read(first, &mut stamps)
                 .map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?,
         }
+        if let Some(seed) = self.binarise {
+            for (row, stamp) in (first..).zip(stamps.chunks_exact_mut(self.stamp_len)) {
+                if let Some(found) = stamp.iter().find(|p| !(0.0..=1.0).contains(*p)) {
+                    return self.fail(format!(
+                        "row {row}: a pixel is {found}, expected 0 to 1 for --binarise"
+                    ));
+                }
+                binarise(stamp, seed, row as u64);
+            }
+        }
         let entries = (first..first + rows).map(|row| self.entry(row)).collect();
         Ok(Batch { entries, stamps })
     }
@@ -284,6 +341,51 @@ impl Source {
 /// What is no number becomes NaN, which fails the stamp by name.
 fn number(value: &Value) -> f64 {
     value.f64().unwrap_or(f64::NAN)
+}
+
+/// The position of a class; NaN, which fails the stamp, for what is none.
+fn class(condition: &Condition, value: &Value) -> f64 {
+    condition
+        .value(&value.to_string())
+        .map_or(f64::NAN, f64::from)
+}
+
+/// The values of a condition for `count` stamps: an IDX array with one byte for each, or a table with one row for each
+/// and a column of the condition's name.
+fn read_labels(path: &Path, condition: &Condition, count: usize) -> Result<Vec<f64>, Failure> {
+    let name = path.display();
+    let fail = |problem: String| Failure::Failed(format!("{name}: {problem}"));
+    let mut start = [0; 4];
+    std::fs::File::open(path)
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start))
+        .map_err(|e| fail(format!("cannot read: {e}")))?;
+    let values: Vec<Value> = if idx::is_idx(&start) {
+        let array = idx::read(path).map_err(|e| Failure::Failed(e.to_string()))?;
+        let byte = |&v: &u8| Value::Int(i128::from(v));
+        array.values.iter().map(byte).collect()
+    } else {
+        let mut table = Table::open(path)?;
+        let column = [table.find(&condition.name)?];
+        let mut values = Vec::new();
+        while let Some(chunk) = table.next_chunk(&column, CHUNK)? {
+            values.extend(chunk.values);
+        }
+        values
+    };
+    if values.len() != count {
+        let found = values.len();
+        return Err(fail(format!(
+            "{found} labels, expected one for each of the {count} stamps"
+        )));
+    }
+    let mut numbers = Vec::with_capacity(count);
+    for (row, value) in values.iter().enumerate() {
+        let number = condition.value(&value.to_string());
+        numbers.push(f64::from(
+            number.map_err(|e| fail(format!("row {row}: {e}")))?,
+        ));
+    }
+    Ok(numbers)
 }
 
 /// A column of the table INDEX.

@@ -1,15 +1,13 @@
-//! The scores as a file: CSV, or a FITS binary table with checksums. They are held in memory until all are
-//! there: about 100 bytes per stamp.
+//! A table of stamps as a file: CSV, or a FITS binary table with checksums. It is held in memory until all is
+//! there: some 50 bytes and 8 per column for each stamp.
 
-use crate::args::ScoreArgs;
 use crate::failure::Failure;
 use crate::flags;
 use crate::model_file::ModelFile;
 use fitsio_pure::checksum::stamp_checksum;
 use fitsio_pure::header::{Card, serialize_header};
 use fitsio_pure::value::Value;
-use galgen_core::card;
-use galgen_core::condition::Flags;
+use galgen_core::condition::{Condition, Flags};
 use std::path::Path;
 
 /// Length of a FITS block in bytes.
@@ -17,7 +15,7 @@ const BLOCK: usize = 2880;
 /// Bytes of the column `problem` in FITS; longer text is cut.
 const PROBLEM: usize = 120;
 
-/// Format of the scores.
+/// Format of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Csv,
@@ -44,14 +42,50 @@ impl Format {
     }
 }
 
-/// The scores of one stamp, in nats; those that were not asked for are NaN.
-pub struct Score {
-    pub log_likelihood: f64,
-    pub elbo: f64,
-    pub log_prob_latent: f64,
+/// A column of numbers, or of classes.
+pub struct Column {
+    pub name: String,
+    pub unit: &'static str,
+    /// Names of the classes whose positions the values are; empty for numbers.
+    pub classes: Vec<String>,
+}
+
+impl Column {
+    /// A column of numbers.
+    pub fn number(name: impl Into<String>, unit: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            unit,
+            classes: Vec::new(),
+        }
+    }
+
+    /// The column of a condition.
+    pub fn condition(condition: &Condition) -> Self {
+        Self {
+            name: condition.name.clone(),
+            unit: "",
+            classes: condition.classes.clone(),
+        }
+    }
+
+    fn class(&self, value: f64) -> &str {
+        let position = (value >= 0.0).then_some(value as usize);
+        let class = position.and_then(|p| self.classes.get(p));
+        class.map_or("", String::as_str)
+    }
+
+    /// Bytes of the longest class.
+    fn width(&self) -> usize {
+        self.classes.iter().map(String::len).max().unwrap_or(0)
+    }
+}
+
+/// What is said of a stamp.
+pub struct Values {
+    /// One for each column, NaN where there is none.
+    pub values: Vec<f64>,
     pub flags: Flags,
-    /// In the model's order, as given or measured.
-    pub conditions: Vec<f64>,
 }
 
 /// One stamp.
@@ -59,103 +93,71 @@ pub struct Row {
     /// Number of the stamp in its file, from 0.
     pub row: u64,
     pub id: u64,
-    /// The scores, or why there are none.
-    pub score: Result<Score, String>,
+    /// Its values, or why there are none.
+    pub values: Result<Values, String>,
 }
 
 /// All stamps.
-pub struct Scores {
-    /// Names of the conditions.
-    conditions: Vec<String>,
+pub struct Table {
+    /// EXTNAME in FITS.
+    pub name: &'static str,
+    pub columns: Vec<Column>,
     pub rows: Vec<Row>,
-}
-
-impl Scores {
-    pub fn new(card: &card::Card) -> Self {
-        let conditions = card
-            .conditions
-            .list
-            .iter()
-            .map(|c| c.name.clone())
-            .collect();
-        Self {
-            conditions,
-            rows: Vec::new(),
-        }
-    }
-
-    /// Number of stamps without scores.
-    pub fn failed(&self) -> u64 {
-        self.rows.iter().filter(|r| r.score.is_err()).count() as u64
-    }
-
-    /// Names of the columns of real numbers.
-    fn reals(&self) -> Vec<&str> {
-        let scores = ["log_likelihood", "elbo", "log_prob_latent"];
-        scores
-            .into_iter()
-            .chain(self.conditions.iter().map(String::as_str))
-            .collect()
-    }
+    /// Seed and number of posterior draws, where there are any.
+    pub draws: Option<(u64, u32)>,
 }
 
 impl Row {
-    /// Values of [`Scores::reals`], NaN where there is none.
-    fn reals(&self, count: usize) -> Vec<f64> {
-        match &self.score {
-            Ok(s) => [s.log_likelihood, s.elbo, s.log_prob_latent]
-                .into_iter()
-                .chain(s.conditions.iter().copied())
-                .collect(),
+    /// One value for each column, NaN where there is none.
+    fn numbers(&self, count: usize) -> Vec<f64> {
+        match &self.values {
+            Ok(v) => v.values.clone(),
             Err(_) => vec![f64::NAN; count],
         }
     }
 
     fn flags(&self) -> u32 {
-        self.score.as_ref().map_or(0, |s| s.flags.0)
+        self.values.as_ref().map_or(0, |v| v.flags.0)
     }
 
     fn problem(&self) -> &str {
-        self.score.as_ref().map_or_else(String::as_str, |_| "")
+        self.values.as_ref().map_or_else(String::as_str, |_| "")
     }
 }
 
 /// The bytes of the file.
-pub fn encode(format: Format, scores: &Scores, args: &ScoreArgs, file: &ModelFile) -> Vec<u8> {
+pub fn encode(format: Format, table: &Table, file: &ModelFile) -> Vec<u8> {
     match format {
-        Format::Csv => csv(scores),
-        Format::Fits => fits(scores, args, file),
+        Format::Csv => csv(table),
+        Format::Fits => fits(table, file),
     }
 }
 
-fn csv(scores: &Scores) -> Vec<u8> {
+fn csv(table: &Table) -> Vec<u8> {
     let mut out = csv::Writer::from_writer(Vec::new());
     let mut write = |record: Vec<String>| {
         out.write_record(record)
             .expect("memory takes all, records have one length");
     };
-    let reals = scores.reals();
-    let names = ["id", "row", "status"]
-        .into_iter()
-        .chain(reals.iter().copied());
+    let columns = &table.columns;
+    let names = ["id", "row", "status"].into_iter();
+    let names = names.chain(columns.iter().map(|c| c.name.as_str()));
     write(
         names
             .chain(["flags", "problem"])
             .map(String::from)
             .collect(),
     );
-    for row in &scores.rows {
-        let status = u8::from(row.score.is_err());
+    for row in &table.rows {
+        let status = u8::from(row.values.is_err());
         let mut record = vec![row.id.to_string(), row.row.to_string(), status.to_string()];
         // An empty field is what every reader of CSV takes for no value.
-        let shown = |v: f64| {
-            if v.is_nan() {
-                String::new()
-            } else {
-                v.to_string()
-            }
+        let shown = |(column, v): (&Column, f64)| match (column.classes.is_empty(), v.is_nan()) {
+            (false, _) => column.class(v).into(),
+            (true, true) => String::new(),
+            (true, false) => v.to_string(),
         };
-        record.extend(row.reals(reals.len()).into_iter().map(shown));
+        record.extend(columns.iter().zip(row.numbers(columns.len())).map(shown));
         record.push(row.flags().to_string());
         record.push(row.problem().into());
         write(record);
@@ -163,55 +165,57 @@ fn csv(scores: &Scores) -> Vec<u8> {
     out.into_inner().expect("memory takes all")
 }
 
-fn fits(scores: &Scores, args: &ScoreArgs, file: &ModelFile) -> Vec<u8> {
-    let reals = scores.reals();
+fn fits(table: &Table, file: &ModelFile) -> Vec<u8> {
+    let columns = &table.columns;
     let mut data = Vec::new();
-    for row in &scores.rows {
-        // Subtracting 2^63 is flipping the top bit.
-        data.extend((row.id ^ (1 << 63)).to_be_bytes());
-        data.extend((row.row as i64).to_be_bytes());
-        data.extend(i32::from(row.score.is_err()).to_be_bytes());
-        data.extend(row.reals(reals.len()).iter().flat_map(|v| v.to_be_bytes()));
-        data.extend((row.flags() as i32).to_be_bytes());
-        let text = row
-            .problem()
+    let text = |text: &str, width: usize, data: &mut Vec<u8>| {
+        let bytes = text
             .bytes()
             .filter(u8::is_ascii)
             .chain(std::iter::repeat(0));
-        data.extend(text.take(PROBLEM));
+        data.extend(bytes.take(width));
+    };
+    for row in &table.rows {
+        // Subtracting 2^63 is flipping the top bit.
+        data.extend((row.id ^ (1 << 63)).to_be_bytes());
+        data.extend((row.row as i64).to_be_bytes());
+        data.extend(i32::from(row.values.is_err()).to_be_bytes());
+        for (column, v) in columns.iter().zip(row.numbers(columns.len())) {
+            match column.classes.is_empty() {
+                true => data.extend(v.to_be_bytes()),
+                false => text(column.class(v), column.width(), &mut data),
+            }
+        }
+        data.extend((row.flags() as i32).to_be_bytes());
+        text(row.problem(), PROBLEM, &mut data);
     }
-    let mut columns = vec![
+    let mut formats = vec![
         ("id", "1K".into(), ""),
         ("row", "1K".into(), ""),
         ("status", "1J".into(), ""),
     ];
-    columns.extend(
-        reals
-            .iter()
-            .enumerate()
-            .map(|(i, name)| (*name, "1D".to_string(), if i < 3 { "nat" } else { "" })),
-    );
-    columns.push(("flags", "1J".into(), ""));
-    columns.push(("problem", format!("{PROBLEM}A"), ""));
-    let mut bytes = hdu(&primary_cards(args, file), &[]);
-    bytes.extend(hdu(
-        &table_cards(&columns, scores.rows.len(), data.len()),
-        &data,
-    ));
+    formats.extend(columns.iter().map(|c| {
+        let format = match c.classes.is_empty() {
+            true => "1D".to_string(),
+            false => format!("{}A", c.width()),
+        };
+        (c.name.as_str(), format, c.unit)
+    }));
+    formats.push(("flags", "1J".into(), ""));
+    formats.push(("problem", format!("{PROBLEM}A"), ""));
+    let mut bytes = hdu(&primary_cards(table, file), &[]);
+    let cards = table_cards(table.name, &formats, table.rows.len(), data.len());
+    bytes.extend(hdu(&cards, &data));
     bytes
 }
 
-fn primary_cards(args: &ScoreArgs, file: &ModelFile) -> Vec<Card> {
+fn primary_cards(table: &Table, file: &ModelFile) -> Vec<Card> {
     let model = file.model.card();
     let mut cards = vec![
         card("SIMPLE", Value::Logical(true), "FITS standard"),
         card("BITPIX", Value::Integer(8), ""),
         card("NAXIS", Value::Integer(0), "no data here"),
-        card(
-            "EXTEND",
-            Value::Logical(true),
-            "the table of scores follows",
-        ),
+        card("EXTEND", Value::Logical(true), "the table follows"),
         text(
             "ORIGIN",
             &format!("galgen {}", env!("CARGO_PKG_VERSION")),
@@ -219,24 +223,26 @@ fn primary_cards(args: &ScoreArgs, file: &ModelFile) -> Vec<Card> {
         ),
         text("GGMODEL", &model.name, "model"),
         text("GGMHASH", &file.hash, "hash of the model file"),
-        text(
-            "GGSEED",
-            &args.seed.to_string(),
-            "seed of the posterior draws",
-        ),
-        card(
-            "GGNDRAW",
-            Value::Integer(i64::from(args.samples.get())),
-            "posterior draws per stamp",
-        ),
     ];
+    if let Some((seed, draws)) = table.draws {
+        let draws = Value::Integer(i64::from(draws));
+        cards.extend([
+            text("GGSEED", &seed.to_string(), "seed of the posterior draws"),
+            card("GGNDRAW", draws, "posterior draws per stamp"),
+        ]);
+    }
     for (bit, meaning) in flags::meanings(&model.conditions) {
         cards.push(text(&format!("GGFLAG{bit:02}"), &meaning, ""));
     }
     cards
 }
 
-fn table_cards(columns: &[(&str, String, &str)], rows: usize, bytes: usize) -> Vec<Card> {
+fn table_cards(
+    name: &str,
+    columns: &[(&str, String, &str)],
+    rows: usize,
+    bytes: usize,
+) -> Vec<Card> {
     let integer = |key, v: usize| card(key, Value::Integer(v as i64), "");
     let mut cards = vec![
         text("XTENSION", "BINTABLE", "binary table"),
@@ -247,7 +253,7 @@ fn table_cards(columns: &[(&str, String, &str)], rows: usize, bytes: usize) -> V
         integer("PCOUNT", 0),
         integer("GCOUNT", 1),
         integer("TFIELDS", columns.len()),
-        text("EXTNAME", "SCORES", ""),
+        text("EXTNAME", name, ""),
     ];
     for (i, (name, format, unit)) in (1..).zip(columns) {
         cards.push(text(&format!("TTYPE{i}"), name, ""));

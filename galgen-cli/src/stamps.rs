@@ -1,0 +1,144 @@
+//! Work on the stamps of a file: read in batches, on several threads, results in order.
+
+use crate::args::StampArgs;
+use crate::conditions::{Given, conditions};
+use crate::failure::Failure;
+use crate::generate::threads;
+use crate::model_file::ModelFile;
+use crate::ordered::map_ordered;
+use crate::problems::Problems;
+use crate::progress::Progress;
+use crate::source::{Batch, Entry, Source};
+use galgen_infer::{DrawError, Session};
+use std::cell::Cell;
+use std::path::Path;
+use std::time::Instant;
+
+/// Stamps of a batch.
+const BATCH_ROWS: usize = 16;
+/// Rounds in which measured conditions and the reconstruction that they are measured on are brought to
+/// agree, as in training.
+const ROUNDS: usize = 2;
+
+/// What came of a stamp.
+pub struct Done<T> {
+    /// Number of the stamp in its file, from 0.
+    pub row: u64,
+    pub id: u64,
+    /// The result, with the conditions in the model's order; or what went wrong.
+    pub result: Result<(Vec<f64>, T), String>,
+}
+
+/// Opens the stamps for a model; `sky` is the noise of a pixel or its column.
+pub fn open(args: &StampArgs, file: &ModelFile, sky: Option<&str>) -> Result<Source, Failure> {
+    let source = Source::open(args, &file.model, sky)?;
+    if !args.quiet {
+        let notices = source.notices().iter();
+        notices.for_each(|notice| eprintln!("galgen: {notice}"));
+    }
+    Ok(source)
+}
+
+/// One file for input and output would be destroyed.
+pub fn check_paths(args: &StampArgs, out: &Path) -> Result<(), Failure> {
+    let same = out.canonicalize().ok().zip(args.stamps.canonicalize().ok());
+    if same.is_some_and(|(out, stamps)| out == stamps) {
+        let name = out.display();
+        return Err(Failure::Usage(format!(
+            "{name} is named twice: choose another output file"
+        )));
+    }
+    Ok(())
+}
+
+/// Gives the result of `work` (session, what is known of the stamp, its conditions, its pixels) on every stamp to
+/// `take`, in the order of the file. Returns the number of stamps that failed, which are listed.
+pub fn for_each<T: Send>(
+    args: &StampArgs,
+    file: &ModelFile,
+    source: &mut Source,
+    work: &(impl Fn(&mut Session, &Entry, &[f32], &[f32]) -> Result<T, DrawError> + Sync),
+    mut take: impl FnMut(Done<T>) -> Result<(), Failure>,
+) -> Result<u64, Failure> {
+    let progress = Progress::new(args.quiet);
+    let start = Instant::now();
+    let workers = (0..threads(args.threads))
+        .map(|_| {
+            let mut session = Session::new(file.model.clone());
+            move |batch: Batch| -> Vec<Done<T>> {
+                let stamps = batch.stamps.chunks_exact(session.model().stamp_len());
+                let entries = batch.entries.into_iter().zip(stamps);
+                entries
+                    .map(|(entry, stamp)| Done {
+                        row: entry.row,
+                        id: entry.id,
+                        result: one(&mut session, &entry, stamp, work),
+                    })
+                    .collect()
+            }
+        })
+        .collect();
+    let count = source.count();
+    let (mut problems, mut taken) = (Problems::default(), 0);
+    let first = Cell::new(0);
+    let next = || {
+        let rows = BATCH_ROWS.min(count - first.get());
+        let batch = match rows {
+            0 => None,
+            _ => Some(source.batch(first.get(), rows)?),
+        };
+        first.set(first.get() + rows);
+        Ok::<_, Failure>(batch)
+    };
+    map_ordered(workers, next, |results: Vec<Done<T>>| {
+        for done in results {
+            if let Err(problem) = &done.result {
+                let name = args.stamps.display();
+                let text = format!("{name}: row {}: {problem}", done.row);
+                problems.add(&text, &progress);
+            }
+            taken += 1;
+            take(done)?;
+        }
+        progress.set(taken, taken as f64 / count as f64);
+        Ok(())
+    })?;
+    progress.finish();
+    let failed = problems.count();
+    if !args.quiet {
+        let seconds = start.elapsed().as_secs_f64();
+        let rate = taken as f64 / seconds;
+        eprintln!(
+            "galgen: {taken} stamps in {seconds:.1} s, {rate:.0} per second; {failed} failed"
+        );
+    }
+    Ok(failed)
+}
+
+fn one<T>(
+    session: &mut Session,
+    entry: &Entry,
+    stamp: &[f32],
+    work: &impl Fn(&mut Session, &Entry, &[f32], &[f32]) -> Result<T, DrawError>,
+) -> Result<(Vec<f64>, T), String> {
+    let refused = |e: DrawError| e.to_string();
+    if let Some((psf, side)) = &entry.psf {
+        session.set_psf(psf, *side).map_err(refused)?;
+    }
+    let model = session.model().clone();
+    let mut known = conditions(model.card(), entry, stamp)?;
+    let mut asked: Vec<f32> = known.iter().map(|&c| c as f32).collect();
+    let measured = |given: &Given| matches!(given, Given::Measured(_));
+    if entry.psf.is_some() && entry.conditions.iter().any(measured) {
+        let mut made = vec![0.0; stamp.len()];
+        for _ in 0..ROUNDS {
+            session
+                .reconstruct(stamp, &asked, &mut made)
+                .map_err(refused)?;
+            known = conditions(model.card(), entry, &made)?;
+            asked = known.iter().map(|&c| c as f32).collect();
+        }
+    }
+    let result = work(session, entry, &asked, stamp).map_err(refused)?;
+    Ok((known, result))
+}
