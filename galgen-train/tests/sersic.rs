@@ -1,4 +1,5 @@
-//! Best-fit Sersic galaxies against what GalSim drew and against statmorph's fits (`tests/goldens/morphology.py`).
+//! Best-fit Sersic galaxies against what GalSim drew and against statmorph's fits
+//! (`tests/goldens/morphology.py`).
 
 use galgen_tests::tensors::{Tensors, read_safetensors};
 use galgen_train::evaluate::sersic::{Fitted, Fitter};
@@ -33,10 +34,10 @@ fn fit(golden: &Tensors, name: &str) -> Fitted {
         .expect("light")
 }
 
-/// Index, and share by which index, radius and flux may be off. Stored pixels are rounded to 5e-4. Through a PSF that is known at
-/// the pixels only, light finer than two pixels aliases: GalSim's own pixels without PSF, convolved with the
-/// golden PSF, are off by 0.0001 (index 1), 0.004 (2) and 0.016 (4) of themselves in the middle. The index
-/// follows the middle against the rest with a factor of two to four.
+/// Index, and share by which index, radius and flux may be off. Stored pixels are rounded to 5e-4. Through
+/// a PSF that is known at the pixels only, light finer than two pixels aliases: GalSim's own pixels
+/// without PSF, convolved with the golden PSF, are off by 0.0001 (index 1), 0.004 (2) and 0.016 (4) of
+/// themselves in the middle. The index follows the middle against the rest with a factor of two to four.
 const ALIASED: [(f64, f64); 5] = [
     (0.5, 2e-3),
     (1.0, 2e-3),
@@ -89,10 +90,10 @@ fn what_galsim_drew_is_found() {
     }
 }
 
-/// Shares of statmorph's index and radius, and its axis ratio: it takes the light at the middle of a pixel for the
-/// pixel's mean, which for an exponential of scale h = R / 1.68 is too little by 1 / (24 q^2 h^2) and more near
-/// the cusp, and a thin galaxy as thin as its pixels' light, of which the variance has 1/12 more. Less than
-/// 2 % for disks; bulges, whose cusp fits in a pixel, are not compared.
+/// Shares of statmorph's index and radius, and its axis ratio: it takes the light at the middle of a pixel
+/// for the pixel's mean, which for an exponential of scale h = R / 1.68 is too little by 1 / (24 q^2 h^2)
+/// and more near the cusp, and a thin galaxy as thin as its pixels' light, of which the variance has 1/12
+/// more. Less than 2 % for disks; bulges, whose cusp fits in a pixel, are not compared.
 const POINTS: (f64, f64, f64) = (0.02, 0.01, 0.006);
 
 #[test]
