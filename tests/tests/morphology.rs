@@ -64,7 +64,8 @@ fn galaxies() -> Vec<Galaxy> {
     names.map(make).collect()
 }
 
-/// Radii as of photutils (`measure.rs`): galgen gives pixels a linear ramp of the exact overlap with an aperture.
+/// Radii as of photutils (`measure.rs`): galgen gives pixels a linear ramp of the exact overlap with an
+/// aperture.
 const RADIUS: f64 = 0.026;
 /// The Petrosian radius has two apertures' edges in the annulus against one in the mean, and falls with
 /// slope -0.05 to -0.1 a pixel through 0.2: an error in the radius of edges counts about twice.
@@ -79,8 +80,8 @@ const SMOOTHNESS: f64 = 1e-4;
 /// Share by which the sum of |I - I180| of white noise is less where interpolation smooths most: 1 - sqrt(5/8).
 /// Statmorph takes the sky's term as if it were not.
 const SMOOTHED: f64 = 0.2094;
-/// Scatter of statmorph's sky terms as shares of them, three standard deviations: means over the 2048 pairs and 4096
-/// pixels of its box of half-normal values, with scatters of 0.76 and 1.46 of the mean.
+/// Scatter of statmorph's sky terms as shares of them, three standard deviations: means over the 2048
+/// pairs and 4096 pixels of its box of half-normal values, with scatters of 0.76 and 1.46 of the mean.
 const SKY_BOX: (f64, f64) = (0.050, 0.068);
 
 /// Fails if `found` is farther than `tolerance` from `expected`; returns the distance over the tolerance.
@@ -237,8 +238,9 @@ fn the_whole_is_that_of_statmorph() {
             5.0 / std::f64::consts::LN_10 * radii,
         ));
 
-        // The aperture is that of another centroid: a pixel more or less of radius has a percent of the light, all
-        // of it asymmetric at most. And statmorph's centre goes where interpolation smooths the noise.
+        // The aperture is that of another centroid: a pixel more or less of radius has a percent of the
+        // light, all of it asymmetric at most. And statmorph's centre goes where interpolation smooths the
+        // noise.
         let sky = sky_of_asymmetry(&galaxy, 1.5 * about_centroid);
         let aperture = 0.01 * 1.5 * (found.petrosian_radius - about_centroid).abs();
         let (low, high) = (SKY_BOX.0 * sky, (SMOOTHED + SKY_BOX.0) * sky);
@@ -269,8 +271,9 @@ fn the_whole_is_that_of_statmorph() {
         );
         // A pixel at the threshold counts no more than any other in G. As many again may be exchanged.
         g_used.push(close(name, found.gini, gini, share + 0.01));
-        // In M20 the faint edge has twice the mean moment at most; the pixel that crosses 20 % of the light,
-        // two for symmetric galaxies, is at the edge of some 30: 2 / 30 of the light with twice the mean moment.
+        // In M20 the faint edge has twice the mean moment at most; the pixel that crosses 20 % of the
+        // light, two for symmetric galaxies, is at the edge of some 30: 2 / 30 of the light with twice the
+        // mean moment.
         let crossing = (1.0f64 + 2.0 * 2.0 / 30.0).log10();
         m_used.push(close(
             name,

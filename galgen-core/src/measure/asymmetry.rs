@@ -50,14 +50,15 @@ impl Pixels {
     /// Normalised as by Conselice, Bershady & Jangren (2000), Lotz, Primack & Madau (2004, equation 10) and
     /// statmorph: no factor 1/2, so that 2 is the most (some authors divide by 2 sum |I|). Like
     /// theirs the turned image is interpolated linearly between pixels. It differs from theirs in that
-    /// * `sky` is not measured on blank sky but is what Gaussian noise alone adds, sqrt(2 / pi) times the standard
-    ///   deviation of I - I180. That depends on the centre, because interpolation smooths noise: about
-    ///   a quarter of a pixel it is a fifth less than about a pixel's centre or corner. statmorph's
-    ///   does not, so that its centre goes to such places and its A is lower by up to a fifth of its sky. Like
-    ///   theirs it takes too much off where the light itself differs by more than the noise, so A may
+    /// * `sky` is not measured on blank sky but is what Gaussian noise alone adds, sqrt(2 / pi) times the
+    ///   standard deviation of I - I180. That depends on the centre, because interpolation smooths noise:
+    ///   about a quarter of a pixel it is a fifth less than about a pixel's centre or corner. statmorph's
+    ///   does not, so that its centre goes to such places and its A is lower by up to a fifth of its sky.
+    ///   Like theirs it takes too much off where the light itself differs by more than the noise, so A may
     ///   come out below 0.
     /// * pairs of which a pixel is not observed or beyond the image are left out.
-    /// * the centre is searched for by steps along the axes and diagonals down to 1/1024 pixel, within a sixth of the radius.
+    /// * the centre is searched for by steps along the axes and diagonals down to 1/1024 pixel, within a
+    ///   sixth of the radius.
     ///
     /// Smooth ellipticals have A below 0.1, spirals 0.1 to 0.4, mergers more. `None` if the circle
     /// holds no light.
@@ -129,7 +130,8 @@ impl Turn {
     fn about(x: f64, y: f64) -> Self {
         let split = |c: f64| {
             let whole = libm::floor(2.0 * c);
-            // No second pixel is needed, and none may be there, for a whole number: it is taken as the end of the pair before.
+            // No second pixel is needed, and none may be there, for a whole number: it is taken as the end
+            // of the pair before.
             let whole = if whole == 2.0 * c { whole - 1.0 } else { whole };
             (whole as i64, 2.0 * c - whole)
         };

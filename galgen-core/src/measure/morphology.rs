@@ -48,10 +48,11 @@ pub struct Morphology {
 /// measured in a corner, of which a stamp has too little. The ellipses of the Gini segment take
 /// their shape from adaptive moments instead of unweighted ones, which noise and the stamp's edge dominate.
 ///
-/// On 18 galaxies drawn by GalSim (`tests/tests/morphology.rs`), from the image alone, without noise: Petrosian
-/// radius within 0.04 pixel of statmorph's, C within 0.01, A within 0.01 (0.0001 but for two interacting ones), S within 1e-4 (odd boxes),
-/// Gini within 0.03 (0.01 but for one made of knots alone), M20 within 0.05; step by step from statmorph's own centre, radius and shape all agree
-/// within 0.003. With noise A differs by up to 0.08, by which statmorph's is too low (see [`Pixels::asymmetry`]).
+/// On 18 galaxies drawn by GalSim (`tests/tests/morphology.rs`), from the image alone, without noise:
+/// Petrosian radius within 0.04 pixel of statmorph's, C within 0.01, A within 0.01 (0.0001 but for the
+/// knots and the pair), S within 1e-4 (odd boxes), Gini within 0.03 (0.01 but for one made of knots alone),
+/// M20 within 0.05; step by step from statmorph's own centre, radius and shape all agree within 0.003.
+/// With noise A differs by up to 0.08, by which statmorph's is too low (see [`Pixels::asymmetry`]).
 ///
 /// `None` where a part cannot be measured: no light, too faint, or not falling off within the
 /// stamp. Finite values never panic.

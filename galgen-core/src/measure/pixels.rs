@@ -19,8 +19,8 @@ impl Noise<'_> {
         Self { sigma, acf: &[] }
     }
 
-    /// Variance of the sum of pixels with weights a (x) a' along x and y, in units of a pixel's
-    /// variance. `x` and `y` hold the autocorrelations of those weights, sum over i of a_i a_(i+k), for k from 0.
+    /// Variance of the sum of pixels with weights a (x) a' along x and y, in units of a pixel's variance.
+    /// `x` and `y` hold the autocorrelations of those weights, sum over i of a_i a_(i+k), for k from 0.
     pub(super) fn variance_of(&self, x: &[f64], y: &[f64]) -> f64 {
         if self.acf.is_empty() {
             return x[0] * y[0];

@@ -8,9 +8,9 @@ impl Pixels {
     /// in pixels of ellipses like `ellipse`: one number less than there are edges.
     ///
     /// Pixels on an edge are shared as in [`flux_within`]; those not observed are left out. An annulus
-    /// without observed pixels is NaN, so that it takes no part in a mean over galaxies. In units of
-    /// the half-light radius R and of the mean brightness within it, flux / (2 pi q R^2), profiles of galaxies of
-    /// any size and flux compare.
+    /// without observed pixels is NaN, so that it takes no part in a mean over galaxies. In units of the
+    /// half-light radius R and of the mean brightness within it, flux / (2 pi q R^2), profiles of galaxies
+    /// of any size and flux compare.
     ///
     /// # Panics
     /// If the edges do not increase or the first is negative.

@@ -55,8 +55,8 @@ impl Pixels {
             .collect()
     }
 
-    /// Gini coefficient of the absolute values of the pixels of a segment (Lotz et al. 2004, equation 6): 0 if all
-    /// are equal, 1 if one has all the light. `None` for fewer than two pixels or no light.
+    /// Gini coefficient of the absolute values of the pixels of a segment (Lotz et al. 2004, equation 6):
+    /// 0 if all are equal, 1 if one has all the light. `None` for fewer than two pixels or no light.
     ///
     /// # Panics
     /// If `segment` has not the image's size.

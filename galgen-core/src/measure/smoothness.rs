@@ -16,12 +16,13 @@ impl Pixels {
     /// circular Petrosian radii about `(x, y)`; I_box is the image averaged over a square box of
     /// floor(0.25 Petrosian radii) pixels. 0 for smooth light; higher the more of it is in clumps.
     ///
-    /// As Lotz et al. (2004, equation 11) and statmorph, without the factor 10 of Conselice (2003). The box
-    /// is centred: with an even number of pixels its ends lie half in pixels. There statmorph's is shifted by
-    /// half a pixel, and its S is that of the light's slope (0.04 to 0.08 for smooth disks and bulges with a box
-    /// of 2 pixels, here 0.000 to 0.02); with an odd number the two agree within 1e-4. What the noise adds is
-    /// not measured on blank sky: it is sigma_d / sqrt(2 pi) a pixel with sigma_d that of I - I_box, from the
-    /// noise's autocorrelation. Like theirs this takes off too much where the light itself is clumpy.
+    /// As Lotz et al. (2004, equation 11) and statmorph, without the factor 10 of Conselice (2003). The
+    /// box is centred: with an even number of pixels its ends lie half in pixels. There statmorph's is
+    /// shifted by half a pixel, and its S is that of the light's slope (0.04 to 0.08 for smooth disks and
+    /// bulges with a box of 2 pixels, here 0.000 to 0.02); with an odd number the two agree within 1e-4.
+    /// What the noise adds is not measured on blank sky: it is sigma_d / sqrt(2 pi) a pixel with sigma_d
+    /// that of I - I_box, from the noise's autocorrelation. Like theirs this takes off too much where the
+    /// light itself is clumpy.
     ///
     /// `None` without positive light in the annulus, or if the box is a single pixel.
     pub fn smoothness(&self, x: f64, y: f64, petrosian: f64, noise: &Noise) -> Option<f64> {

@@ -13,8 +13,8 @@ use light::{Light, Plane};
 /// Range of Sersic indices: beyond it the light within a stamp hardly changes, and catalogues stop there too.
 pub const INDEX_RANGE: (f64, f64) = (0.3, 6.0);
 
-/// A galaxy of Sersic's (1963) profile I(R) = I_e exp(-b (R / R_e)^(1/n) + b) on similar ellipses, all of its light
-/// to infinity counted (Graham & Driver 2005).
+/// A galaxy of Sersic's (1963) profile I(R) = I_e exp(-b (R / R_e)^(1/n) + b) on similar ellipses, all of
+/// its light to infinity counted (Graham & Driver 2005).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sersic {
     /// Flux in the image's unit.
@@ -36,7 +36,8 @@ pub struct Sersic {
 impl Sersic {
     /// The galaxy without a PSF, `[side, side]`: light integrated over each pixel.
     ///
-    /// Pixel fluxes are within 1e-4 of exact ones for R_e from 2 pixels on; the central pixel of an index of 6 within 1e-2.
+    /// Pixel fluxes are within 1e-4 of exact ones for R_e from 2 pixels on; the central pixel of an index
+    /// of 6 within 1e-2.
     pub fn draw(&self, side: usize) -> Vec<f32> {
         let mut plane = Plane::new(side, 0);
         plane.fill(&Light::of(self));

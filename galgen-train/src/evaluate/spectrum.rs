@@ -3,12 +3,12 @@
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
 
-/// Power |F(k)|^2 / n^2, averaged over rings of wave number, of a `[side, side]` image: ring j holds the waves of j - 1/2
-/// to j + 1/2 periods a stamp, for j from 0 to side / 2 (Nyquist).
+/// Power |F(k)|^2 / n^2, averaged over rings of wave number, of a `[side, side]` image: ring j holds the
+/// waves of j - 1/2 to j + 1/2 periods a stamp, for j from 0 to side / 2 (Nyquist).
 ///
-/// White noise of standard deviation sigma a pixel has sigma^2 in every ring on average, and the sum over all waves is the sum of squares of the
-/// image (Parseval). Ring 0 is (sum of the image)^2 / n^2 alone. The stamp is taken as periodic; one that a window
-/// brings to 0 at its border has no jumps there.
+/// White noise of standard deviation sigma a pixel has sigma^2 in every ring on average, and the sum over
+/// all waves is the sum of squares of the image (Parseval). Ring 0 is (sum of the image)^2 / n^2 alone.
+/// The stamp is taken as periodic; one that a window brings to 0 at its border has no jumps there.
 ///
 /// # Panics
 /// If `image` is not `side * side` long.

@@ -54,8 +54,8 @@ struct Normal {
 
 impl Fitter {
     /// `psf` is `[p, p]`, p odd, of sum 1, its centre in the middle; empty for none. Stamp pixels
-    /// integrate the light before the PSF acts, so a PSF that holds the detector's pixel already adds its variance of
-    /// 1/12 square pixel again.
+    /// integrate the light before the PSF acts, so a PSF that holds the detector's pixel already adds its
+    /// variance of 1/12 square pixel again.
     ///
     /// # Errors
     /// If `psf` is not a square of odd side.
@@ -83,7 +83,13 @@ impl Fitter {
     /// moments. `weights` are inverse variances, 0 where a pixel is not to be used: not observed, or under the
     /// falling part of the border window, which the model does not have.
     ///
-    /// On noise-free images of n from 0.5 to 4 drawn by GalSim the parameters come back within 1 % (tests).
+    /// Without noise, of galaxies that GalSim drew with a PSF 2.5 pixels wide: n within 0.1 % up to n = 1,
+    /// 1 % at 2, 6 % at 4 and 8 % at 5 (the PSF is known at the pixels only, and the cusp aliases);
+    /// without PSF 0.02 % (`tests/sersic.rs`). With noise, at a signal-to-noise ratio of 100 within the
+    /// half-light ellipse, n is 1.0 +- 1.0 % (n = 1) and 1.8 +- 1.3 % (n = 3) too large on average and
+    /// scatters by 5 and 6 %; at 30 by 3 +- 3 % and 7 +- 4 %, scattering by 16 and 22 %. 15 ms for a 64 x
+    /// 64 stamp with a 33 x 33 PSF on a loaded core.
+    ///
     /// `None` if there are fewer pixels than parameters, or no light in them, or values are not finite.
     ///
     /// # Panics
