@@ -35,6 +35,8 @@ const STAR_AXIS_RATIO: f64 = 0.1;
 const FEWEST_STARS: usize = 5;
 /// An object this much wider than the stars may be a galaxy.
 const EXTENDED: f64 = 1.1;
+/// Fewest pixels of what may be a galaxy: below, its shape is not measurable.
+const FEWEST_OF_GALAXY: usize = 30;
 /// A cut reaches this many times as far as the object does, within these bounds in pixels.
 const CUT: f64 = 3.0;
 const CUT_REACH: std::ops::RangeInclusive<usize> = 32..=400;
@@ -188,7 +190,12 @@ pub fn search(plane: &Plane) -> Found {
         (o.x.round() as usize, o.y.round() as usize, half)
     };
     Found {
-        cuts: objects.iter().filter(extended).map(cut).collect(),
+        cuts: objects
+            .iter()
+            .filter(|o| o.pixels >= FEWEST_OF_GALAXY)
+            .filter(extended)
+            .map(cut)
+            .collect(),
         psf,
     }
 }

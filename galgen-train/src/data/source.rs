@@ -17,6 +17,9 @@ const SIDES: std::ops::RangeInclusive<usize> = 16..=4096;
 /// A channel at or above this of 255 is at full scale; JPEG moves it by one or two.
 const FULL_SCALE: u8 = 253;
 
+/// Images of the sky kept in memory, the last ones used: unpacking one takes a second.
+const SKIES: usize = 8;
+
 /// Where in a file one picture is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {
@@ -238,7 +241,7 @@ pub struct Reader {
     pub stretch: Stretch,
     open: Option<FitsFile>,
     open_psf: Option<FitsFile>,
-    sky: Option<(PathBuf, Plane)>,
+    sky: Vec<(PathBuf, Plane)>,
 }
 
 impl Reader {
@@ -249,7 +252,7 @@ impl Reader {
             stretch,
             open: None,
             open_psf: None,
-            sky: None,
+            sky: Vec::new(),
         }
     }
 
@@ -284,11 +287,14 @@ impl Reader {
                 read_plane(open(&mut self.open, &entry.path)?, hdu, plane)
             }
             Place::Cut { x, y, half } => {
-                let sky = match self.sky.take() {
-                    Some(sky) if sky.0 == entry.path => sky,
-                    _ => (entry.path.clone(), frame::read(&entry.path)?),
+                let kept = self.sky.iter().position(|s| s.0 == entry.path);
+                let sky = match kept {
+                    Some(at) => self.sky.remove(at),
+                    None => (entry.path.clone(), frame::read(&entry.path)?),
                 };
-                cut(&self.sky.insert(sky).1, (x, y), half)
+                self.sky.insert(0, sky);
+                self.sky.truncate(SKIES);
+                cut(&self.sky[0].1, (x, y), half)
             }
         }
     }
