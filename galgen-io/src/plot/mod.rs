@@ -171,7 +171,7 @@ impl Figure {
                     let points: Vec<_> = s.points.iter().copied().filter(usable).collect();
                     vec![Shape::Dots {
                         points: placed(&points),
-                        radius: 1.6,
+                        radius: 2.0,
                         color,
                     }]
                 }

@@ -21,13 +21,14 @@ table { border-collapse: collapse; font: 12.5px/1.35 Helvetica, Arial, sans-seri
 th, td { padding: 3px 7px; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid #888; }
+.facts td { text-align: left; }
 .met { color: #00643c; } .missed { color: #a11; font-weight: bold; }
 .figures { display: grid; grid-template-columns: repeat(3, 1fr); gap: 10px; }
 .figures.two { grid-template-columns: repeat(2, 1fr); }
 svg, img { max-width: 100%; height: auto; break-inside: avoid; }
 p.note { color: #555; font-size: 13.5px; max-width: 60em; }
 code { font-size: 13px; }
-@media print { body { font-size: 11px; margin: 0; max-width: none; } table { font-size: 9px; } tr, figure { break-inside: avoid; } h2 { break-after: avoid; } }
+@media print { body, p.note { font-size: 11px; } code { font-size: 9px; } body { margin: 0; max-width: none; } table { font-size: 9px; } tr, figure { break-inside: avoid; } h2 { break-after: avoid; } }
 ";
 
 /// The page.

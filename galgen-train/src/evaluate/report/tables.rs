@@ -29,10 +29,13 @@ pub(super) fn number(value: f64) -> String {
     if !value.is_finite() {
         return "-".into();
     }
-    if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e5) {
+    if value == 0.0 {
+        return "0".into();
+    }
+    if value.abs() < 1e-3 || value.abs() >= 1e5 {
         return format!("{value:.1e}");
     }
-    let whole = value.abs().max(1e-3).log10().floor() as i32;
+    let whole = value.abs().log10().floor() as i32;
     format!("{value:.*}", (2 - whole).clamp(0, 5) as usize)
 }
 
@@ -134,7 +137,8 @@ pub(super) fn distances(e: &Evaluation) -> String {
          times sqrt((1/n + 1/m) / (4/n)) for n held-out and m drawn galaxies, because the halves are smaller; in \
          brackets the range of single splits. KS: Kolmogorov-Smirnov distance with its exact p-value. Coloured: goals \
          (at most {FLOOR_GOAL} floors; less than {SERSIC_GOAL} of Sersic for asymmetry, Gini-M20 and power \
-         spectrum). Galaxies that cannot be measured are left out of a row: the counts say how many are in it.</p>\n",
+         spectrum). Galaxies that cannot be measured are left out of a row: the counts say how many are in it. \
+         Sersic galaxies have the Sersic index of the held-out ones by construction.</p>\n",
         table(&head, &rows)
     )
 }
@@ -260,7 +264,7 @@ pub(super) fn provenance(e: &Evaluation) -> String {
         ),
     ]
     .map(|(name, value)| vec![name.to_string(), format!("<code>{}</code>", escaped(value))]);
-    table(&["", ""], &rows)
+    table(&["", ""], &rows).replacen("<table>", "<table class=\"facts\">", 1)
 }
 
 #[cfg(test)]
@@ -270,7 +274,7 @@ mod tests {
     #[test]
     fn numbers_have_three_digits() {
         let cases = [
-            (0.0, "0.00"),
+            (0.0, "0"),
             (1.234567, "1.23"),
             (-0.04567, "-0.0457"),
             (123.4, "123"),
