@@ -148,6 +148,7 @@ inline Noise noise(double gaussian_sigma, double gain = 0.0, double sky_level = 
 struct Condition {
     std::string name, unit, description;
     double mean, deviation, minimum, maximum;
+    std::vector<std::string> classes;  // empty for a number; else the condition's value is a position here
 };
 
 /** A loaded model. Copies share it. A Model that was moved from may only be assigned or destroyed. */
@@ -203,7 +204,11 @@ public:
     Condition condition(std::size_t index) const {
         galgen_condition c = galgen_condition_default();
         detail::call(galgen_model_condition, get(), index, &c);
-        return {c.name, c.unit, c.description, c.mean, c.deviation, c.minimum, c.maximum};
+        Condition result{c.name, c.unit, c.description, c.mean, c.deviation, c.minimum, c.maximum, {}};
+        for (std::size_t i = 0; i < c.classes; ++i) {
+            result.classes.push_back(galgen_model_class(get(), index, i));
+        }
+        return result;
     }
 
     /** Position of a condition in an object's conditions. */
@@ -344,10 +349,33 @@ public:
         detail::call(galgen_session_decode, get(), latents.data(), latents.size(),
                      conditions.data(), conditions.size(), n, result.pixels.data(),
                      result.pixels.size(), flags.data(), statuses.data());
-        for (std::size_t i = 0; i < n; ++i) {
-            result.drawn[i].flags = flags[i];
-            result.drawn[i].status = statuses[i];
-        }
+        note(result, flags, statuses);
+        return result;
+    }
+
+    /** Plain images of `ids`: galgen_session_sample_images; of `drawn` status and flags are set. */
+    Stamps images(std::uint64_t seed, Span<std::uint64_t> ids, Span<float> conditions,
+                  std::uint32_t pixels = GALGEN_PIXELS_MEAN) {
+        const std::size_t n = ids.size();
+        Stamps result = make_stamps(n, side_, side_);
+        std::vector<std::uint32_t> flags(n);
+        std::vector<Status> statuses(n);
+        detail::call(galgen_session_sample_images, get(), seed, ids.data(), conditions.data(),
+                     conditions.size(), n, pixels, result.pixels.data(), result.pixels.size(),
+                     flags.data(), statuses.data());
+        note(result, flags, statuses);
+        return result;
+    }
+
+    /** What the model makes of `n` stamps: galgen_session_reconstruct; of `drawn` status and flags are set. */
+    Stamps reconstruct(Span<float> stamps, Span<float> conditions, std::size_t n) {
+        Stamps result = make_stamps(n, side_, side_);
+        std::vector<std::uint32_t> flags(n);
+        std::vector<Status> statuses(n);
+        detail::call(galgen_session_reconstruct, get(), stamps.data(), stamps.size(),
+                     conditions.data(), conditions.size(), n, result.pixels.data(),
+                     result.pixels.size(), flags.data(), statuses.data());
+        note(result, flags, statuses);
         return result;
     }
 
@@ -355,6 +383,14 @@ private:
     struct Free {
         void operator()(galgen_session *session) const noexcept { galgen_session_free(session); }
     };
+
+    static void note(Stamps &stamps, const std::vector<std::uint32_t> &flags,
+                     const std::vector<Status> &statuses) {
+        for (std::size_t i = 0; i < flags.size(); ++i) {
+            stamps.drawn[i].flags = flags[i];
+            stamps.drawn[i].status = statuses[i];
+        }
+    }
 
     static Scores make_scores(std::size_t n) {
         return {std::vector<double>(n), std::vector<Status>(n)};

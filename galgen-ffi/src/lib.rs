@@ -15,6 +15,7 @@ compile_error!(
 );
 
 mod abi;
+mod image;
 mod layout;
 mod model;
 mod object;
@@ -26,6 +27,7 @@ mod simd;
 mod status;
 
 pub use abi::*;
+pub use image::*;
 pub use model::*;
 pub use object::*;
 pub use scene::*;

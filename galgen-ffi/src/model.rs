@@ -26,6 +26,8 @@ struct Text {
     bands: Vec<CString>,
     /// Name, unit, description.
     conditions: Vec<[CString; 3]>,
+    /// Of each condition.
+    classes: Vec<Vec<CString>>,
 }
 
 impl Text {
@@ -33,6 +35,9 @@ impl Text {
         let card = model.card();
         let condition = |c: &galgen_core::condition::Condition| {
             [&c.name, &c.unit, &c.description].map(|text| c_string(text))
+        };
+        let classes = |c: &galgen_core::condition::Condition| {
+            c.classes.iter().map(|text| c_string(text)).collect()
         };
         Text {
             card: c_string(&card.to_json()),
@@ -47,6 +52,7 @@ impl Text {
                 .map(|band| c_string(band))
                 .collect(),
             conditions: card.conditions.list.iter().map(condition).collect(),
+            classes: card.conditions.list.iter().map(classes).collect(),
         }
     }
 }
@@ -135,6 +141,9 @@ pub struct galgen_condition {
     pub minimum: f64,
     /// Largest value of the training set.
     pub maximum: f64,
+    /// Number of classes, whose names galgen_model_class gives and whose positions are the condition's
+    /// values; 0 for a condition that is a number.
+    pub classes: usize,
 }
 
 impl Default for galgen_condition {
@@ -148,6 +157,7 @@ impl Default for galgen_condition {
             deviation: 0.0,
             minimum: 0.0,
             maximum: 0.0,
+            classes: 0,
         }
     }
 }
@@ -360,12 +370,28 @@ pub unsafe extern "C" fn galgen_model_condition(
             deviation: values.deviation,
             minimum: values.range[0],
             maximum: values.range[1],
+            classes: values.classes.len(),
         };
         // SAFETY: NULL or as galgen.h asks.
         unsafe { layout::write(condition, &filled) }
     };
     // SAFETY: `error` is NULL or valid, as galgen.h asks.
     unsafe { guard(error, body) }
+}
+
+/// Name of class `index` of condition `condition`: the condition's value `index` asks for it. Belongs to the
+/// model; NULL if there is none, or `model` is NULL. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn galgen_model_class(
+    model: *const galgen_model,
+    condition: usize,
+    index: usize,
+) -> *const c_char {
+    // SAFETY: NULL or as galgen.h asks.
+    let model = unsafe { pointer::shared("model", model) };
+    let classes = model.ok().and_then(|m| m.text.classes.get(condition));
+    let name = classes.and_then(|names| names.get(index));
+    name.map_or(ptr::null(), |name| name.as_ptr())
 }
 
 /// Position of the condition called `name` in galgen_object.conditions. Any thread; only `error` may be

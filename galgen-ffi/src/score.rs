@@ -5,26 +5,26 @@ use crate::session::galgen_session;
 use crate::status::{Failure, Failures, galgen_error, galgen_status, guard};
 use galgen_infer::DrawError;
 
-/// The arguments that all functions of this file have.
-struct Batch {
-    session: *mut galgen_session,
-    conditions: *const f32,
-    conditions_len: usize,
-    n: usize,
-    statuses: *mut galgen_status,
+/// The arguments that all functions of this file and of `image` have.
+pub(crate) struct Batch {
+    pub session: *mut galgen_session,
+    pub conditions: *const f32,
+    pub conditions_len: usize,
+    pub n: usize,
+    pub statuses: *mut galgen_status,
 }
 
 /// The model's lengths.
-struct Sizes {
-    stamp: usize,
+pub(crate) struct Sizes {
+    pub stamp: usize,
     latent: usize,
     conditions: usize,
 }
 
 /// A batch whose pointers are checked.
-struct Checked<'a> {
+pub(crate) struct Checked<'a> {
     session: &'a mut galgen_session,
-    sizes: Sizes,
+    pub sizes: Sizes,
     conditions: &'a [f32],
     statuses: Option<&'a mut [galgen_status]>,
     n: usize,
@@ -33,7 +33,7 @@ struct Checked<'a> {
 impl Batch {
     /// # Safety
     /// The pointers are NULL or as galgen.h asks.
-    unsafe fn check<'a>(self) -> Result<Checked<'a>, Failure> {
+    pub unsafe fn check<'a>(self) -> Result<Checked<'a>, Failure> {
         let n = self.n;
         // SAFETY: the contract of this function.
         let session = unsafe { pointer::exclusive("session", self.session) }?;
@@ -63,7 +63,7 @@ impl Batch {
 
 impl Checked<'_> {
     /// Calls `one` for every element with its index and conditions.
-    fn run(
+    pub fn run(
         mut self,
         mut one: impl FnMut(&mut galgen_session, usize, &[f32]) -> Result<(), DrawError>,
     ) -> Result<(), Failure> {
@@ -80,11 +80,11 @@ impl Checked<'_> {
     }
 }
 
-fn element<T>(values: &[T], i: usize, each: usize) -> &[T] {
+pub(crate) fn element<T>(values: &[T], i: usize, each: usize) -> &[T] {
     &values[i * each..(i + 1) * each]
 }
 
-fn element_mut<T>(values: &mut [T], i: usize, each: usize) -> &mut [T] {
+pub(crate) fn element_mut<T>(values: &mut [T], i: usize, each: usize) -> &mut [T] {
     &mut values[i * each..(i + 1) * each]
 }
 
@@ -192,7 +192,7 @@ pub unsafe extern "C" fn galgen_session_log_likelihood(
     unsafe { guard(error, body) }
 }
 
-/// ln p(z | conditions) of latents under the model's flow, in nats, exact.
+/// ln p(z | conditions) of latents under the model's prior, in nats, exact.
 ///
 /// `latents` is [n, latent] of `latents_len` doubles, `conditions` [n, conditions], `log_probs` has `n`
 /// elements, `statuses` `n` or is NULL. Otherwise as galgen_session_log_likelihood.
@@ -238,7 +238,8 @@ pub unsafe extern "C" fn galgen_session_log_prob_latent(
     unsafe { guard(error, body) }
 }
 
-/// Posterior of the latent of each stamp: means and ln variances of independent Gaussians.
+/// Posterior of the latent of each stamp: means and ln variances of independent Gaussians; minus infinity of a
+/// plain autoencoder, whose code is the mean.
 ///
 /// `stamps` and `conditions` as for galgen_session_log_likelihood. `means` and `log_variances` are [n, latent],
 /// with room for `latents_len` floats each, at least that many. `flags`, sums of GALGEN_FLAG_* of the
@@ -307,7 +308,7 @@ pub unsafe extern "C" fn galgen_session_encode(
     unsafe { guard(error, body) }
 }
 
-/// Stamps of given latents, in the galaxy frame, each of unit sum.
+/// Stamps of given latents, in the galaxy frame, each of unit sum; of plain images the mean of their pixels.
 ///
 /// `latents` is [n, latent] of `latents_len` floats, `conditions` [n, conditions]. `stamps` is
 /// [n, bands, side, side] with room for `stamps_len` floats, at least that many. `flags` and `statuses` have `n`

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// In the order of the header.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "abi_version",
     "abi",
     "status",
@@ -13,6 +13,7 @@ const SOURCES: [&str; 8] = [
     "scene",
     "session",
     "score",
+    "image",
 ];
 
 fn generated() -> String {

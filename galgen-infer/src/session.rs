@@ -171,13 +171,13 @@ impl Session {
     fn draw(&mut self, seed: u64, object: &Object) -> Result<(Drawn, NativeFrame), DrawError> {
         let id = object.id;
         let card = self.model.card();
+        if card.geometry.half_light_radius.is_none() {
+            return Err(DrawError::NotGalaxies);
+        }
         let count = card.conditions.len();
         object
             .check(count)
             .map_err(|error| DrawError::Object { id, error })?;
-        if card.geometry.half_light_radius.is_none() {
-            return Err(DrawError::NotGalaxies);
-        }
         let conditions = &object.conditions[..count];
         let mut flags = card.conditions.standardise(conditions, &mut self.context)?;
         let side = card.geometry.side;

@@ -1,6 +1,8 @@
 //! Autoencoders of images and galaxies: against exact values by quadrature, laws of what is drawn, and
 //! what is refused.
 
+mod programs;
+
 use galgen_core::models::{Likelihood, Posterior};
 use galgen_core::object::Object;
 use galgen_infer::{DrawError, LoadError, Model, Pixels, Session, Simd};
@@ -8,6 +10,9 @@ use galgen_tests::compare::relative_error;
 use galgen_tests::goldens::{VaeGolden, VaeItem, vaes};
 use galgen_tests::model::{classes, file, random_vae, vae_card};
 use galgen_tests::tensors::{read_safetensors, write_safetensors};
+use programs::{Link, compile, compiler, folder, succeed};
+use std::fmt::Write as _;
+use std::process::Command;
 use std::sync::Arc;
 
 /// The engine computes in f32 (rounding 6e-8) through two layers of up to 67 terms; 2e-7 is seen.
@@ -264,4 +269,61 @@ fn a_damaged_prior_is_refused() {
         let error = Model::from_bytes(&write_safetensors(&tensors, &metadata)).unwrap_err();
         assert!(matches!(error, LoadError::Tensor { .. }), "{error}");
     }
+}
+
+/// 64-bit FNV-1a of the bytes, as in `tests/c/images.c`.
+fn hash(values: &[f32]) -> u64 {
+    let bytes = values.iter().flat_map(|v| v.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[test]
+fn c_and_rust_agree() {
+    const SEED: u64 = 7;
+    let Some(cc) = compiler("CC", "cc") else {
+        return;
+    };
+    let folder = folder("images");
+    let bytes = random_vae(Posterior::Gaussian, Likelihood::Bernoulli, false, 3);
+    let path = folder.join("images.safetensors");
+    std::fs::write(&path, &bytes).unwrap();
+    let program = compile(&cc, "-std=c99", "c/images.c", Link::Static, &folder);
+    let found = succeed(Command::new(program).arg(&path));
+
+    let model = Model::from_bytes(&bytes).unwrap();
+    let mut s = Session::new(model.clone());
+    let mut expected = model.card().conditions.list[0].classes.join("\n") + "\n";
+    let [mut drawn, mut encoded, mut decoded, mut made] = [(); 4].map(|()| Vec::new());
+    let mut scores = String::new();
+    for id in 0..6 {
+        let kind = [(id % 3) as f32];
+        let mut image = vec![0.0; model.stamp_len()];
+        let (mut mean, mut spread) = (vec![0.0; 6], vec![0.0; 6]);
+        s.sample_image(SEED, id, &kind, Pixels::Drawn, &mut image)
+            .unwrap();
+        drawn.extend_from_slice(&image);
+        s.encode(&image, &kind, &mut mean, &mut spread).unwrap();
+        encoded.extend_from_slice(&mean);
+        let score = s.log_likelihood(&image, &kind, None, 3, SEED, id).unwrap();
+        writeln!(scores, "{score:e}").unwrap();
+        let mut out = image.clone();
+        s.decode(&mean, &kind, &mut out).unwrap();
+        decoded.extend_from_slice(&out);
+        s.reconstruct(&image, &kind, &mut out).unwrap();
+        made.extend_from_slice(&out);
+    }
+    for (name, values) in [
+        ("drawn", &drawn),
+        ("encoded", &encoded),
+        ("decoded", &decoded),
+        ("reconstructed", &made),
+    ] {
+        writeln!(expected, "{name} {:016x}", hash(values)).unwrap();
+    }
+    let (start, end) = found.split_at(expected.len());
+    assert_eq!(start, expected);
+    let numbers = |text: &str| -> Vec<f64> { text.lines().map(|l| l.parse().unwrap()).collect() };
+    assert_eq!(numbers(end), numbers(&scores));
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod generate;
+mod images;
 mod random_model;
 mod score;
 

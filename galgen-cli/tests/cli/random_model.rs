@@ -3,7 +3,8 @@
 
 use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
 use galgen_core::condition::{Condition, Conditions};
-use galgen_core::models::{Family, FlowVaePreset};
+use galgen_core::math::act::Act;
+use galgen_core::models::{Family, FlowVaePreset, Likelihood, Network, Posterior, VaePreset};
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::spec::{Role, TensorSpec};
 use galgen_core::stamp::Geometry;
@@ -25,6 +26,60 @@ pub fn random_model(preset: &FlowVaePreset, seed: u64) -> Vec<u8> {
     let views = stored.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F16, shape.clone(), bytes).expect("as many as the shape");
         (name.as_str(), view)
+    });
+    let metadata = [(METADATA_KEY.to_string(), card.to_json())];
+    serialize(views, Some(metadata.into_iter().collect())).expect("a valid file")
+}
+
+/// Bytes of an autoencoder of images of 12 x 12 in the classes E, S0, Sb.
+pub fn random_vae(posterior: Posterior, likelihood: Likelihood) -> Vec<u8> {
+    let preset = VaePreset {
+        latent: 6,
+        likelihood,
+        network: Network::Convolutional {
+            channels: vec![4, 6, 8],
+            activation: Act::Silu,
+        },
+    };
+    let geometry = Geometry {
+        side: 12,
+        bands: vec!["grey".into()],
+        half_light_radius: None,
+    };
+    let names = ["E", "S0", "Sb"].map(String::from).to_vec();
+    let mut card = Card {
+        conditions: Conditions {
+            list: vec![Condition::of_classes("type", "kind", names)],
+            ..Conditions::default()
+        },
+        model: Family::Vae(
+            preset
+                .build(&geometry, posterior, 3)
+                .expect("a good preset"),
+        ),
+        geometry,
+        ..card(&FlowVaePreset {
+            latent: 2,
+            channels: vec![2, 2, 2],
+            flow_blocks: 1,
+            ..FlowVaePreset::default()
+        })
+        .0
+    };
+    card.fingerprint = card.compute_fingerprint();
+    let tensors = card.check().expect("a consistent card");
+    let mut rng = Philox::new(4, 0, Stream::Training);
+    let mut stored: Vec<_> = tensors
+        .into_iter()
+        .map(|t| (values(&t, &mut rng), t))
+        .collect();
+    if let Some((bytes, _)) = stored.iter_mut().find(|(_, t)| t.name == "prior.cholesky") {
+        let unit = |i| half::f16::from_f32(f32::from(u8::from(i / 6 == i % 6))).to_le_bytes();
+        *bytes = (0..36).flat_map(unit).collect();
+    }
+    let views = stored.iter().map(|(bytes, t)| {
+        let view = TensorView::new(Dtype::F16, t.shape.clone(), bytes);
+        (t.name.as_str(), view.expect("as many as the shape"))
     });
     let metadata = [(METADATA_KEY.to_string(), card.to_json())];
     serialize(views, Some(metadata.into_iter().collect())).expect("a valid file")
