@@ -1,6 +1,8 @@
 //! Writes a model file of random weights with the sizes of the default preset, to measure speed or
 //! to build before a model is trained: `cargo run -p galgen-cli --example random_model -- FILE`.
 
+// Its functions serve the tests too.
+#[allow(dead_code)]
 #[path = "../tests/cli/random_model.rs"]
 mod random_model;
 
