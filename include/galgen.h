@@ -88,6 +88,16 @@
 #define GALGEN_FLAG_ROUND (1 << 17)
 
 /**
+ * `pixels` of galgen_session_sample_images: the mean of each pixel, the probability of 1 where pixels are 0 or 1.
+ */
+#define GALGEN_PIXELS_MEAN 0
+
+/**
+ * `pixels` of galgen_session_sample_images: a draw of each pixel.
+ */
+#define GALGEN_PIXELS_DRAWN 1
+
+/**
  * Result of a function, of an object or of a stamp. Later libraries may add values.
  */
 typedef enum galgen_status {
@@ -319,6 +329,11 @@ typedef struct galgen_condition {
      * Largest value of the training set.
      */
     double maximum;
+    /**
+     * Number of classes, whose names galgen_model_class gives and whose positions are the condition's
+     * values; 0 for a condition that is a number.
+     */
+    size_t classes;
 } galgen_condition;
 
 /**
@@ -615,6 +630,14 @@ enum galgen_status galgen_model_condition(const struct galgen_model *model,
                                           struct galgen_error *error);
 
 /**
+ * Name of class `index` of condition `condition`: the condition's value `index` asks for it. Belongs to the
+ * model; NULL if there is none, or `model` is NULL. Any thread.
+ */
+const char *galgen_model_class(const struct galgen_model *model,
+                               size_t condition,
+                               size_t index);
+
+/**
  * Position of the condition called `name` in galgen_object.conditions. Any thread; only `error` may be
  * NULL. On failure `*index` is unchanged. Fails with NULL, NOT_FOUND.
  */
@@ -782,7 +805,7 @@ enum galgen_status galgen_session_log_likelihood(struct galgen_session *session,
                                                  struct galgen_error *error);
 
 /**
- * ln p(z | conditions) of latents under the model's flow, in nats, exact.
+ * ln p(z | conditions) of latents under the model's prior, in nats, exact.
  *
  * `latents` is [n, latent] of `latents_len` doubles, `conditions` [n, conditions], `log_probs` has `n`
  * elements, `statuses` `n` or is NULL. Otherwise as galgen_session_log_likelihood.
@@ -798,7 +821,8 @@ enum galgen_status galgen_session_log_prob_latent(struct galgen_session *session
                                                   struct galgen_error *error);
 
 /**
- * Posterior of the latent of each stamp: means and ln variances of independent Gaussians.
+ * Posterior of the latent of each stamp: means and ln variances of independent Gaussians; minus infinity of a
+ * plain autoencoder, whose code is the mean.
  *
  * `stamps` and `conditions` as for galgen_session_log_likelihood. `means` and `log_variances` are [n, latent],
  * with room for `latents_len` floats each, at least that many. `flags`, sums of GALGEN_FLAG_* of the
@@ -821,7 +845,7 @@ enum galgen_status galgen_session_encode(struct galgen_session *session,
                                          struct galgen_error *error);
 
 /**
- * Stamps of given latents, in the galaxy frame, each of unit sum.
+ * Stamps of given latents, in the galaxy frame, each of unit sum; of plain images the mean of their pixels.
  *
  * `latents` is [n, latent] of `latents_len` floats, `conditions` [n, conditions]. `stamps` is
  * [n, bands, side, side] with room for `stamps_len` floats, at least that many. `flags` and `statuses` have `n`
@@ -841,6 +865,52 @@ enum galgen_status galgen_session_decode(struct galgen_session *session,
                                          uint32_t *flags,
                                          enum galgen_status *statuses,
                                          struct galgen_error *error);
+
+/**
+ * Draws `n` plain images, for models without a half_light_radius (others: UNSUPPORTED for each).
+ *
+ * `ids` has `n` elements, or is NULL: 0, 1, 2 ... `conditions` is [n, conditions]; a class is given by its position.
+ * `pixels` is GALGEN_PIXELS_MEAN or GALGEN_PIXELS_DRAWN. `images` is [n, bands, side, side] with room for
+ * `images_len` floats, at least that many, in the units of the training data. `flags` and `statuses` have `n`
+ * elements each, or are NULL.
+ *
+ * Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if an image cannot be drawn: it is zero, its
+ * flags 0, its status says why. Fails with NULL, LENGTH, ARGUMENT before anything is written.
+ */
+enum galgen_status galgen_session_sample_images(struct galgen_session *session,
+                                                uint64_t seed,
+                                                const uint64_t *ids,
+                                                const float *conditions,
+                                                size_t conditions_len,
+                                                size_t n,
+                                                uint32_t pixels,
+                                                float *images,
+                                                size_t images_len,
+                                                uint32_t *flags,
+                                                enum galgen_status *statuses,
+                                                struct galgen_error *error);
+
+/**
+ * What the model makes of stamps: the stamp of the posterior's mean, with the sum of the given one if they are
+ * galaxies. Of a model that takes a point-spread function it is the galaxy in front of it.
+ *
+ * `stamps` is [n, bands, side, side] of `stamps_len` floats, `conditions` [n, conditions]. `made` has room for as many
+ * floats as `stamps`, `made_len`. `flags` and `statuses` have `n` elements each, or are NULL.
+ *
+ * Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if a stamp cannot be encoded or decoded: what is
+ * made of it is zero, its flags 0, its status says why. Fails with NULL, LENGTH before anything is written.
+ */
+enum galgen_status galgen_session_reconstruct(struct galgen_session *session,
+                                              const float *stamps,
+                                              size_t stamps_len,
+                                              const float *conditions,
+                                              size_t conditions_len,
+                                              size_t n,
+                                              float *made,
+                                              size_t made_len,
+                                              uint32_t *flags,
+                                              enum galgen_status *statuses,
+                                              struct galgen_error *error);
 
 #ifdef __cplusplus
 }  // extern "C"

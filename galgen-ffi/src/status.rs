@@ -326,7 +326,7 @@ mod tests {
         let text = |i| unsafe { CStr::from_ptr(galgen_status_text(i)) };
         assert_eq!(text(galgen_status::Panic as i32), c"defect in the library");
         assert_eq!(text(galgen_status::NoGrid as i32), c"no grid set");
-        for i in [-1, galgen_status::Panic as i32 + 1] {
+        for i in [-1, galgen_status::Unsupported as i32 + 1] {
             assert_eq!(text(i), c"unknown status");
         }
     }
