@@ -203,7 +203,7 @@ mod tests {
                 .for_each(|v| *v += 0.02 * rng.normal() as f32);
         }
         let some = Memorisation::of(&training, &held_out, &copies, SIDE, || ());
-        assert!(!some.met() && some.close().1 < 1e-3, "{}", some.json());
+        assert!(!some.met() && some.close().1 < CHANCE, "{}", some.json());
         let mut closest = Memorisation::closest(&some.drawn, 12);
         closest.sort_unstable();
         assert_eq!(closest, (0..12).collect::<Vec<_>>());
