@@ -124,7 +124,7 @@ fn positions(
     })
 }
 
-/// An image turned and scaled into a stamp (see [`positions`]): surface brightness of the source.
+/// An image turned and scaled into a stamp (see `positions`): surface brightness of the source.
 pub fn affine(
     source: Light<'_>,
     centre: (f64, f64),

@@ -1,5 +1,5 @@
 //! Where pictures come from: a folder of JPEG, PNG or FITS files, a FITS cube, a GalSim `RealGalaxyCatalog`
-//! ([`catalogue`](super::catalogue)) or images of the sky ([`frame`](super::frame)); and their point-spread functions.
+//! ([`catalogue`](super::catalogue)) or images of the sky ([`frame`]); and their point-spread functions.
 
 use super::catalogue::{FILE_COLUMN, real_galaxies};
 use super::frame;

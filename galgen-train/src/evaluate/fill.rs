@@ -120,7 +120,7 @@ mod tests {
             let star = (14..18).contains(&x) && (26..30).contains(&y);
             let both = (30..33).contains(&x) && (23..25).contains(&y)
                 || (15..18).contains(&x) && (23..25).contains(&y);
-            *seen = u8::from(!(star || both || x < 6 || x > 41));
+            *seen = u8::from(!(star || both || !(6..=41).contains(&x)));
         }
         let mut spoilt = disk.clone();
         let masked = |(pixel, seen): (&mut f32, &u8)| {
