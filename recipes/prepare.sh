@@ -29,5 +29,5 @@ $train prepare --source "$data/cosmos_hst/real_galaxy_catalog.fits" --output "$o
     --sheets "$out/sheets-cosmos"
 
 $train prepare --sky-images --source "$data/sdss_frames" --output "$out/frames.safetensors" \
-    --name frames --credit "SDSS" --pixel-scale 0.396 --min-hlr 3 \
+    --name frames --credit "SDSS" --pixel-scale 0.396 --min-hlr 3 --min-snr 30 \
     --sheets "$out/sheets-frames"

@@ -94,6 +94,18 @@ def measure(image, hlr):
     return out
 
 
+def misfit(wide, psf, stamp, sigma):
+    """Chi squared per pixel, inside the window's flat part, of light convolved with its PSF against the stamp.
+
+    `wide` is the light on a grid as much larger than the stamp as the PSF is wide.
+    """
+    n, side = len(wide) + len(psf) - 1, len(stamp)
+    model = np.fft.irfft2(np.fft.rfft2(wide, (n, n)) * np.fft.rfft2(psf, (n, n)), (n, n))
+    first = (n - side) // 2
+    residual = (stamp - model[first : first + side, first : first + side]) / sigma
+    return (residual[distance(side)[0] < 0.39 * side] ** 2).mean()
+
+
 def generated(program, model, conditions, folder):
     """One galaxy per row of `conditions` (a Table), in the galaxy frame, of sum 1."""
     catalog, out = Path(folder) / "catalog.fits", Path(folder) / "stamps.fits"
@@ -105,45 +117,59 @@ def generated(program, model, conditions, folder):
     return stamps / stamps.sum((1, 2), keepdims=True)
 
 
+class Problem(ctypes.Structure):
+    """galgen_error."""
+
+    _fields_ = [("struct_size", ctypes.c_size_t), ("code", ctypes.c_int), ("message", ctypes.c_char * 512)]
+
+
+class Info(ctypes.Structure):
+    """galgen_model_info."""
+
+    _fields_ = [
+        *((name, ctypes.c_size_t) for name in ("struct_size", "side", "bands", "stamp_len", "latent", "conditions")),
+        ("half_light_radius", ctypes.c_double),
+        *((name, ctypes.c_char_p) for name in ("name", "fingerprint", "psf", "simd")),
+    ]
+
+
 class Engine:
     """The C ABI: stamps to latents to stamps."""
-
-    ROOM = 512  # floats for a latent; the engine uses the first ones
 
     def __init__(self, library, model):
         self.lib = ctypes.CDLL(str(library))
         opened, self.session = ctypes.c_void_p(), ctypes.c_void_p()
-        self.check(self.lib.galgen_model_open(str(model).encode(), ctypes.byref(opened), None))
-        self.check(self.lib.galgen_session_new(opened, ctypes.byref(self.session), None))
+        self.call("galgen_model_open", str(model).encode(), ctypes.byref(opened))
+        self.call("galgen_session_new", opened, ctypes.byref(self.session))
+        info = Info(struct_size=ctypes.sizeof(Info))
+        self.call("galgen_model_get_info", opened, ctypes.byref(info))
+        self.latent = info.latent
 
-    @staticmethod
-    def check(status):
-        if status != 0:
-            raise RuntimeError(f"galgen status {status}")
+    def call(self, function, *arguments):
+        """Calls a function whose last argument is the error; raises what it says."""
+        problem = Problem(struct_size=ctypes.sizeof(Problem))
+        if getattr(self.lib, function)(*arguments, ctypes.byref(problem)) != 0:
+            raise RuntimeError(f"{function}: {problem.message.decode()}")
 
     def reconstruct(self, stamp, psf, conditions):
         """Decoded posterior mean, sum 1. `psf` None for a model without."""
-        side, latent = len(stamp), self.ROOM
+        side, latent = len(stamp), self.latent
         f32 = lambda a: np.ascontiguousarray(a, dtype=np.float32)
         pointer = lambda a: a.ctypes.data_as(ctypes.c_void_p)
         size = ctypes.c_size_t
         stamp, conditions = f32(stamp), f32(conditions)
         if psf is not None:
             psf = f32(psf)
-            self.check(self.lib.galgen_session_set_stamp_psf(self.session, pointer(psf), size(len(psf)), None))
+            self.call("galgen_session_set_stamp_psf", self.session, pointer(psf), size(len(psf)))
         mean, spread, out = (np.zeros(n, np.float32) for n in (latent, latent, side * side))
-        flags, statuses = None, None
-        self.check(
-            self.lib.galgen_session_encode(
-                self.session, pointer(stamp), size(stamp.size), pointer(conditions), size(conditions.size), size(1),
-                pointer(mean), pointer(spread), size(latent), flags, statuses, None,
-            )
+        given = pointer(conditions), size(conditions.size), size(1)
+        self.call(
+            "galgen_session_encode", self.session, pointer(stamp), size(stamp.size), *given,
+            pointer(mean), pointer(spread), size(latent), None, None,
         )
-        self.check(
-            self.lib.galgen_session_decode(
-                self.session, pointer(mean), size(latent), pointer(conditions), size(conditions.size), size(1),
-                pointer(out), size(out.size), flags, statuses, None,
-            )
+        self.call(
+            "galgen_session_decode", self.session, pointer(mean), size(latent), *given,
+            pointer(out), size(out.size), None, None,
         )
         return out.reshape(side, side).astype(float)
 
@@ -177,12 +203,15 @@ def main():
     table = Table.read(args.out / "held-out-truth.fits")
     index = {identity(f"held-out.fits[{i}]"): i for i in range(len(table))}
     side = set_["stamps"].shape[-1]
-    images, keep, flux = [], [], []
+    images, keep, flux, chi = [], [], [], []
     for k, ident in enumerate(set_["id"]):
         row = table[index[int(ident)]]
         columns = {c: set_[c][k] for c in set_ if set_[c].ndim == 1}
-        light = in_galaxy_frame(row, columns, side)
+        reach = set_["psf"].shape[-1] // 2
+        wide = in_galaxy_frame(row, columns, side + 2 * reach)
+        light = wide[reach : reach + side, reach : reach + side]
         flux.append(columns["source_flux"] / row["flux"])
+        chi.append(misfit(wide / flux[-1], set_["psf"][k], set_["stamps"][k, 0], columns["sky_sigma"]))
         images.append(light * window(side) / (light * window(side)).sum())
         keep.append(k)
     truth = [measure(image, hlr) for image in images]
@@ -211,9 +240,16 @@ def main():
                     back.append(measure(engine.reconstruct(set_["stamps"][k, 0], psf, values), hlr))
                 columns.append((back, True))
                 header.append(f"reconstructed, {which} PSF")
-    flux = np.array(flux)[good]
-    print(f"{len(good)} held-out galaxies; flux of the stamps over the true one: median {np.median(flux):.3f}, 16 to 84 % {np.percentile(flux, 16):.3f} to {np.percentile(flux, 84):.3f}.")
-    print("Mean over the galaxies (and its error), for images of the same galaxies also the median error of one galaxy in units of the mean.\n")
+    size = np.array([t["half-light radius"] for t in truth]) / hlr
+    for name, values in (
+        ("Truth convolved with the set's PSF against the stamps, chi squared per pixel", np.array(chi)[good]),
+        ("Flux of the stamps over the true one", np.array(flux)[good]),
+        ("True semi-major half-light radius over the one asked for", size),
+    ):
+        low, middle, high = np.percentile(values, [16, 50, 84])
+        print(f"- {name}: median {middle:.3f}, 16 to 84 % {low:.3f} to {high:.3f}")
+    print(f"\n{len(good)} held-out galaxies.", end=" ")
+    print("Mean over the galaxies (and its difference from the truth's), for images of the same galaxies also the median error of one galaxy in units of the mean.\n")
     print("| measured | truth | " + " | ".join(header) + " |")
     print("|---" * (2 + len(header)) + "|")
     for line in rows(truth, columns):

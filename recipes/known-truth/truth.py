@@ -42,7 +42,7 @@ def galaxy(row):
 
 
 def in_galaxy_frame(row, columns, side):
-    """Intrinsic light [side, side] of sum about 1 on the grid of a prepared stamp (pixel averages).
+    """Intrinsic light [side, side] of sum about 1 on the grid of a prepared stamp, smoothed like a pixel.
 
     `columns` are the prepared set's source_scale, source_x_px, source_y_px, source_position_angle_deg; `row` the
     galaxy's parameters. Pixel (u, v) from the stamp's centre is, in the source, scale * (u, v) turned by the angle.
@@ -54,5 +54,7 @@ def in_galaxy_frame(row, columns, side):
     dx = middle + float(row["dx"]) - float(columns["source_x_px"])
     dy = middle + float(row["dy"]) - float(columns["source_y_px"])
     seen = galaxy(row).shift(dx, dy).rotate(-float(columns["source_position_angle_deg"]) * galsim.degrees)
-    seen = seen.dilate(1 / float(columns["source_scale"]))
-    return seen.drawImage(nx=side, ny=side, scale=1, dtype=float).array
+    # Smoothed as much as a pixel does (its second moment is 1/12); a Gaussian ends soon in frequency, which
+    # makes drawing fast.
+    seen = galsim.Convolve(seen.dilate(1 / float(columns["source_scale"])), galsim.Gaussian(sigma=12**-0.5))
+    return seen.drawImage(nx=side, ny=side, scale=1, dtype=float, method="no_pixel").array
