@@ -16,10 +16,6 @@ use std::time::Instant;
 
 /// Stamps of a batch.
 const BATCH_ROWS: usize = 16;
-/// Rounds in which measured conditions and the reconstruction that they are measured on are brought to
-/// agree, as in training.
-const ROUNDS: usize = 2;
-
 /// What came of a stamp.
 pub struct Done<T> {
     /// Number of the stamp in its file, from 0.
@@ -72,7 +68,7 @@ pub fn for_each<T: Send>(
                     .map(|(entry, stamp)| Done {
                         row: entry.row,
                         id: entry.id,
-                        result: one(&mut session, &entry, stamp, work),
+                        result: one(&mut session, &entry, stamp, work).map_err(|p| p.0),
                     })
                     .collect()
             }
@@ -115,15 +111,29 @@ pub fn for_each<T: Send>(
     Ok(failed)
 }
 
+/// What one stamp failed for, in words.
+struct Problem(String);
+
+impl From<DrawError> for Problem {
+    fn from(e: DrawError) -> Self {
+        Self(e.to_string())
+    }
+}
+
+impl From<String> for Problem {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 fn one<T>(
     session: &mut Session,
     entry: &Entry,
     stamp: &[f32],
     work: &impl Fn(&mut Session, &Entry, &[f32], &[f32]) -> Result<T, DrawError>,
-) -> Result<(Vec<f64>, T), String> {
-    let refused = |e: DrawError| e.to_string();
+) -> Result<(Vec<f64>, T), Problem> {
     if let Some((psf, side)) = &entry.psf {
-        session.set_psf(psf, *side).map_err(refused)?;
+        session.set_psf(psf, *side)?;
     }
     let model = session.model().clone();
     let mut known = conditions(model.card(), entry, stamp)?;
@@ -131,14 +141,15 @@ fn one<T>(
     let measured = |given: &Given| matches!(given, Given::Measured(_));
     if entry.psf.is_some() && entry.conditions.iter().any(measured) {
         let mut made = vec![0.0; stamp.len()];
-        for _ in 0..ROUNDS {
-            session
-                .reconstruct(stamp, &asked, &mut made)
-                .map_err(refused)?;
-            known = conditions(model.card(), entry, &made)?;
-            asked = known.iter().map(|&c| c as f32).collect();
-        }
+        session.agree(stamp, &mut asked, &mut made, |made, asked| {
+            known = conditions(model.card(), entry, made)?;
+            asked
+                .iter_mut()
+                .zip(&known)
+                .for_each(|(a, c)| *a = *c as f32);
+            Ok::<_, Problem>(())
+        })?;
     }
-    let result = work(session, entry, &asked, stamp).map_err(refused)?;
+    let result = work(session, entry, &asked, stamp)?;
     Ok((known, result))
 }

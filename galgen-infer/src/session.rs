@@ -15,6 +15,9 @@ use galgen_core::rng::{Philox, Stream};
 const AXIS_RATIO: &str = "axis_ratio";
 /// A drawn stamp rounder than this has no orientation that could be corrected.
 const ROUND: f64 = 0.97;
+/// Conditions agree when a round changes none by more than this fraction; no more rounds than that.
+const AGREEMENT: f32 = 1e-3;
+const AGREEMENT_ROUNDS: usize = 12;
 
 /// What was drawn, beside the pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +47,8 @@ pub struct Session {
     /// All bands of `shape` added, for measurements.
     light: Vec<f32>,
     context: Vec<f32>,
+    /// Conditions of the round before, in `agree`.
+    asked: Vec<f32>,
     /// Scratch of `set_psf`.
     psf: Vec<f32>,
     /// Mean and ln variance of a stamp, or a drawn latent.
@@ -78,6 +83,7 @@ impl Session {
             shape: vec![0.0; geometry.pixels()],
             light: vec![0.0; if bands > 1 { side * side } else { 0 }],
             context: vec![0.0; model.card().conditions.width()],
+            asked: vec![0.0; model.card().conditions.list.len()],
             psf: Vec::with_capacity(side * side),
             code: [(); 2].map(|()| vec![0.0; model.latent()]),
             native: native.expect("a checked card has a stamp that can be rendered"),
@@ -324,6 +330,32 @@ impl Session {
             }
         }
         Ok(flags)
+    }
+
+    /// Brings the conditions of a stamp and its reconstruction to agree: `measure` gets the reconstruction under
+    /// `conditions` and writes what it measures on it into them, again until they stay as they are. So
+    /// conditions that a model means in front of the point-spread function are found for a stamp behind it; `conditions`
+    /// starts with what is known. `out` ends as the last reconstruction.
+    ///
+    /// # Panics
+    /// If a slice has not the model's length.
+    pub fn agree<E: From<DrawError>>(
+        &mut self,
+        stamp: &[f32],
+        conditions: &mut [f32],
+        out: &mut [f32],
+        mut measure: impl FnMut(&[f32], &mut [f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for _ in 0..AGREEMENT_ROUNDS {
+            self.reconstruct(stamp, conditions, out)?;
+            self.asked.copy_from_slice(conditions);
+            measure(out, conditions)?;
+            let moved = |(a, b): (&f32, &f32)| libm::fabsf(a - b) > AGREEMENT * libm::fabsf(*b);
+            if !self.asked.iter().zip(&*conditions).any(moved) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The mean stamp of latent `z` under physical `conditions`: of unit sum in the galaxy frame, or an image.

@@ -92,6 +92,11 @@ pub struct PrepareArgs {
     /// Photo-electrons per unit of the pictures: the galaxies' own noise goes into the set's variance.
     #[arg(long)]
     pub gain: Option<f64>,
+    /// Noise of the galaxies themselves where no gain is known: measured against the light where the optics pass no
+    /// structure, and extended to all scales with the sky's spectrum (photons) or as white noise (display:
+    /// levels and compression of a picture). Goes into the set's variance.
+    #[arg(long, default_value = "none", value_parser = ["none", "photons", "display"], conflicts_with = "gain")]
+    pub noise_of_light: String,
     /// Smallest semi-major half-light radius in picture pixels, as observed.
     #[arg(long, default_value_t = 6.0)]
     pub min_hlr: f64,

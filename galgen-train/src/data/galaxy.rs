@@ -1,6 +1,7 @@
 //! One picture measured and brought to the galaxy frame, or rejected with a reason.
 
 use super::framing::{Framed, frame};
+use super::light_noise::{LightNoise, Linear};
 use super::neighbours::isolate;
 use super::noise::SkyNoise;
 use super::plane::{Plane, Sky, sky};
@@ -30,8 +31,8 @@ pub struct Optics {
     pub noise: Arc<SkyNoise>,
     /// Standard deviation of the sky in a source pixel; `None` to measure it in each picture.
     pub sigma: Option<f64>,
-    /// Photo-electrons per unit of the picture: gives the objects' own noise. `None` if not known or small.
-    pub gain: Option<f64>,
+    /// Noise of the light itself, in units of the picture; `None` if not known or small.
+    pub light_noise: Option<(LightNoise, Linear)>,
 }
 
 /// What a training stamp must be like.
@@ -191,9 +192,21 @@ pub fn prepare(picture: &Picture, optics: &Optics, limits: &Limits) -> Result<Ga
         source_flux: (frame.flux * frame.scale.powi(2)) as f32,
         signal_to_noise: snr as f32,
         missing_light: frame.missing_light as f32,
-        variance: optics.gain.map(|gain| {
-            let sky = optics.sigma.unwrap_or(background.sigma).powi(2);
-            variance(&frame, side, gain * sky)
+        variance: optics.light_noise.map(|(noise, linear)| {
+            // What the map leaves of white noise, where the sky is divided by what it leaves of its own.
+            let left = SkyNoise::white()
+                .stamp(frame.position_angle, frame.scale, 1)
+                .1;
+            let white = (left / gain).powi(2);
+            let noise = LightNoise {
+                linear: match linear {
+                    Linear::Photons => noise.linear,
+                    Linear::Display => noise.linear * white,
+                },
+                square: noise.square * white,
+            };
+            let sky = optics.sigma.unwrap_or(background.sigma);
+            variance(&frame, side, noise, sky)
         }),
         stamp: frame.stamp,
         observed: frame.observed,
@@ -202,17 +215,20 @@ pub fn prepare(picture: &Picture, optics: &Optics, limits: &Limits) -> Result<Ga
     })
 }
 
-/// Variance of each pixel over the sky's, which has `electrons` per unit of the source: 1 + light / electrons,
-/// the light smoothed over a pixel so that its own noise does not count.
-fn variance(frame: &Framed, side: usize, electrons: f64) -> Vec<f32> {
+/// Standard deviation in stamp pixels of the Gaussian over which light is averaged before its noise is taken from it,
+/// so that the noise does not count as light.
+pub const SMOOTHING: f64 = 1.0;
+
+/// Variance of each pixel over the sky's, whose standard deviation is `sky` in the picture's unit.
+fn variance(frame: &Framed, side: usize, noise: LightNoise, sky: f64) -> Vec<f32> {
     let light = Plane {
         width: side,
         height: side,
         pixels: frame.stamp.clone(),
     };
-    let above = |v: &f32| 1.0 + (f64::from(*v) * frame.flux / electrons).max(0.0);
-    let smooth = light.blurred(1.0);
-    smooth.pixels.iter().map(|v| above(v) as f32).collect()
+    let of = |v: &f32| 1.0 + noise.variance(f64::from(*v) * frame.flux) / (sky * sky);
+    let smooth = light.blurred(SMOOTHING);
+    smooth.pixels.iter().map(|v| of(v) as f32).collect()
 }
 
 /// Light of a picture above its sky, and the noise of that sky; its level is now 0.
@@ -238,11 +254,11 @@ fn blur(psf: &Psf) -> f64 {
     (0.4 * psf.fwhm()).max(1.0)
 }
 
-/// The light of a picture above its sky, and where there is sky alone.
-pub fn blank_sky(picture: &Picture, psf: &Psf) -> Result<(Plane, Vec<bool>), Reason> {
+/// The light of a picture above its sky, the noise of that sky, and where there is sky alone.
+pub fn blank_sky(picture: &Picture, psf: &Psf) -> Result<(Plane, f64, Vec<bool>), Reason> {
     let (light, background) = above_sky(picture)?;
     let found = isolate(&light, &picture.observed, &background, blur(psf))?;
-    Ok((light, found.blank))
+    Ok((light, background.sigma, found.blank))
 }
 
 /// Full width at half maximum of a PSF of `side` about its middle.
@@ -289,7 +305,7 @@ mod tests {
             psf: Psf::gaussian(4.0).into(),
             noise: SkyNoise::white().into(),
             sigma: None,
-            gain: None,
+            light_noise: None,
         }
     }
 

@@ -14,6 +14,7 @@ pub mod framing;
 pub mod galaxy;
 pub mod images;
 pub mod labels;
+pub mod light_noise;
 pub mod neighbours;
 pub mod noise;
 pub mod plane;

@@ -2,6 +2,9 @@
 
 use super::fill::fill;
 use super::noise::correlated;
+use crate::data::galaxy::SMOOTHING;
+use crate::data::light_noise::LightNoise;
+use crate::data::plane::Plane;
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::stamp::window;
 
@@ -74,8 +77,7 @@ impl HeldOut<'_> {
     /// Light that has passed the PSF and the window, with this galaxy's noise under the window, its masked
     /// pixels filled by [`fill`].
     ///
-    /// Photon noise scales with the image's own light: its variance for a unit of light is that of the real
-    /// stamp's `variance`, on the average.
+    /// Noise of the light grows with the image's own light, as `variance` grows with the real stamp's.
     pub fn observed(&self, mut light: Vec<f32>, seed: u64, noise_of: NoiseOf) -> Vec<f32> {
         let side = self.side();
         let key = match noise_of {
@@ -84,31 +86,30 @@ impl HeldOut<'_> {
         };
         let mut rng = Philox::new(seed ^ key, self.id, Stream::Noise);
         let noise = correlated(side, self.noise_acf, &mut rng);
-        let photons = self.photon_variance();
+        let growth = self.light_noise();
         for ((pixel, window), noise) in light.iter_mut().zip(window(side)).zip(noise) {
-            let variance = 1.0 + photons * f64::from(pixel.max(0.0));
+            let variance = 1.0 + growth.variance(f64::from(*pixel));
             *pixel += (f64::from(window) * self.sky * variance.sqrt() * noise) as f32;
         }
         fill(&light, self.observed, side)
     }
 
-    /// Variance beyond the sky's, in its unit, for a unit of light.
-    fn photon_variance(&self) -> f64 {
+    /// How `variance` grows with the light of the stamp, in units of the sky's variance.
+    fn light_noise(&self) -> LightNoise {
         let Some(variance) = self.variance else {
-            return 0.0;
+            return LightNoise::default();
         };
-        let mut sums = [0.0; 2];
-        for ((variance, light), observed) in variance.iter().zip(self.stamp).zip(self.observed) {
-            if *observed != 0 {
-                sums[0] += f64::from(*variance) - 1.0;
-                sums[1] += f64::from(*light);
-            }
-        }
-        if sums[1] > 0.0 {
-            (sums[0] / sums[1]).max(0.0)
-        } else {
-            0.0
-        }
+        let side = self.side();
+        let light = Plane {
+            width: side,
+            height: side,
+            pixels: self.stamp.to_vec(),
+        };
+        let smooth = light.blurred(SMOOTHING).pixels;
+        let points = (0..smooth.len())
+            .filter(|k| self.observed[*k] != 0)
+            .map(|k| (f64::from(smooth[k]), f64::from(variance[k]) - 1.0, 1.0));
+        LightNoise::fitted(points).unwrap_or_default()
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::PrepareArgs;
 use crate::data::catalogue::catalogue_noise;
-use crate::data::galaxy::{Optics, blank_sky};
+use crate::data::galaxy::{Optics, Picture, blank_sky};
+use crate::data::light_noise::{self, LightNoise, Linear};
 use crate::data::noise::{Measured, SkyNoise};
+use crate::data::plane::Plane;
 use crate::data::psf::{Psf, SEEING_BETA};
 use crate::data::source::{Entry, Reader};
 use std::sync::Arc;
@@ -21,6 +23,8 @@ pub struct Known {
     pub psf: String,
     /// Where the noise's autocorrelation comes from.
     pub noise: String,
+    /// How the noise of the light itself is known; empty if it is not.
+    pub light_noise: String,
 }
 
 impl Known {
@@ -72,7 +76,9 @@ pub fn known(
             psf: given.unwrap_or_else(|| Arc::new(Psf::point())),
             noise: Arc::new(SkyNoise::white()),
             sigma: args.noise_sigma,
-            gain: args.gain,
+            light_noise: args
+                .gain
+                .map(|gain| (LightNoise::photons(gain), Linear::Photons)),
         },
         own,
         psf: [psf, args.psf_note.clone()]
@@ -80,7 +86,32 @@ pub fn known(
             .trim_end_matches("; ")
             .into(),
         noise: "white in source pixels, then through each galaxy's map".into(),
+        light_noise: String::new(),
     };
+    if let Some(gain) = args.gain {
+        known.light_noise = format!("photons, {gain} for a unit of light");
+    }
+    let linear = match args.noise_of_light.as_str() {
+        "photons" => Some(Linear::Photons),
+        "display" => Some(Linear::Display),
+        _ => None,
+    };
+    if let Some(linear) = linear {
+        let psf = known.optics.psf.fwhm();
+        let mut measured = light_noise::Measured::new(psf);
+        let step = measured.step();
+        sample(reader, entries, &known, |picture, light, sigma, blank| {
+            measured.add(picture, light, sigma, blank);
+        });
+        let growth = measured.growth(linear).ok_or(
+            "--noise-of-light: no noise that grows with the light was found, or too little blank sky; expected pictures of galaxies on a sky, brighter than its noise; leave the option out if their noise does not grow",
+        )?;
+        known.light_noise = format!(
+            "scatter of fourth differences over {step} source pixels against light: variance grows by {:.3e} I ({}) + {:.3e} I^2",
+            growth.linear, args.noise_of_light, growth.square
+        );
+        known.optics.light_noise = Some((growth, linear));
+    }
     if args.noise == "white" {
         return Ok(known);
     }
@@ -93,15 +124,9 @@ pub fn known(
         return Ok(known);
     }
     let mut measured = Measured::default();
-    let step = entries.len().div_ceil(SKY_PICTURES).max(1);
-    for entry in entries.iter().step_by(step) {
-        let (picture, optics) = (reader.read(entry), known.optics_of(reader, entry));
-        if let (Ok(picture), Ok(optics)) = (picture, optics)
-            && let Ok((light, blank)) = blank_sky(&picture, &optics.psf)
-        {
-            measured.add(&light, &blank);
-        }
-    }
+    sample(reader, entries, &known, |_, light, _, blank| {
+        measured.add(light, blank)
+    });
     if let Some(noise) = measured.noise() {
         known.optics.noise = Arc::new(noise);
         known.noise = format!(
@@ -110,4 +135,22 @@ pub fn known(
         );
     }
     Ok(known)
+}
+
+/// Hands up to [`SKY_PICTURES`] pictures to `add`: picture, light above the sky, noise of the sky, blank pixels.
+fn sample(
+    reader: &mut Reader,
+    entries: &[Entry],
+    known: &Known,
+    mut add: impl FnMut(&Picture, &Plane, f64, &[bool]),
+) {
+    let step = entries.len().div_ceil(SKY_PICTURES).max(1);
+    for entry in entries.iter().step_by(step) {
+        let (picture, optics) = (reader.read(entry), known.optics_of(reader, entry));
+        if let (Ok(picture), Ok(optics)) = (picture, optics)
+            && let Ok((light, sigma, blank)) = blank_sky(&picture, &optics.psf)
+        {
+            add(&picture, &light, sigma, &blank);
+        }
+    }
 }

@@ -33,7 +33,10 @@ pub fn set(
             .trim_end_matches("; ")
             .into(),
         psf: known.psf,
-        noise: known.noise,
+        noise: [known.noise, known.light_noise]
+            .join("; ")
+            .trim_end_matches("; ")
+            .into(),
         pixel_scale_arcsec: args.pixel_scale,
         accepted: accepted.len(),
         rejected: Reason::ALL
