@@ -85,6 +85,18 @@ and plain ones no likelihood: log_prob_latent and this error are their scores.
 Densities are over pixels in units of the model's intensity: compare them between stamps of one
 model, not between models of different geometry. The columns `flags` are those of generate.";
 
+const COMPARE_HELP: &str = "\
+Example:
+  galgen compare --model observed.safetensors --against sersic.safetensors \\
+    --sample observed=held-out.safetensors --sample simulated=simulated.fits --out report.html
+
+The first sample is the reference: galaxies like those that the model was trained on, but not these.
+Samples, conditions and sky noise are read as by `galgen score`. The score of a galaxy is ln p(x), with
+--against the logarithm of the ratio of both densities. The report shows the distributions with
+bootstrap bands, Kolmogorov-Smirnov and Wasserstein distances, the probability that a galaxy of the
+reference has the higher score (AUROC, 0.5 for one population), the most and least likely galaxies, and
+how the score goes with what is measured on the stamps and with the columns named by --property.";
+
 const ENCODE_HELP: &str = "\
 Example:
   galgen encode --stamps galaxies.fits --out latents.csv
@@ -125,6 +137,9 @@ pub enum Command {
     /// Evaluate how likely stamps are under a model
     #[command(after_long_help = SCORE_HELP)]
     Score(ScoreArgs),
+    /// Compare samples of stamps under a model, such as simulations with observations
+    #[command(after_long_help = COMPARE_HELP)]
+    Compare(CompareArgs),
     /// Take stamps to the model's latent space
     #[command(after_long_help = ENCODE_HELP)]
     Encode(EncodeArgs),
@@ -295,6 +310,59 @@ pub struct ScoreArgs {
     /// Seed of the posterior draws
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CompareArgs {
+    /// Model of the reference population
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Divide the density by that of a second model, such as one of best-fit Sersic galaxies
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Stamps with a name for the report; the first sample is the reference (repeatable)
+    #[arg(long = "sample", value_name = "NAME=FILE", value_parser = name_and_file, required = true)]
+    pub samples: Vec<(String, PathBuf)>,
+    /// Report to write (HTML, pictures inside)
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Also write the numbers as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Column of the samples that the score is held against (repeatable)
+    #[arg(long = "property", value_name = "COLUMN")]
+    pub properties: Vec<String>,
+    /// Conditions of a sample, as for `galgen score` (repeatable)
+    #[arg(long, value_name = "NAME=FILE", value_parser = name_and_file)]
+    pub labels: Vec<(String, PathBuf)>,
+    /// Make every pixel 1 with the probability that is its value, else 0, by this seed
+    #[arg(long, value_name = "SEED")]
+    pub binarise: Option<u64>,
+    /// Posterior draws per stamp, where the model has a bound only
+    #[arg(long = "samples", value_name = "K", default_value = "64")]
+    pub draws: NonZeroU32,
+    /// Sky noise of a pixel in the stamp's unit, or the column that holds it
+    #[arg(long, value_name = "SIGMA|COLUMN", allow_negative_numbers = true)]
+    pub sky_sigma: Option<String>,
+    /// Seed of the posterior draws and the bootstrap
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads; the result does not depend on it [default: all processors]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// No progress, notices or summary; problems are still listed
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `NAME=FILE`.
+fn name_and_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => {
+            Ok((name.into(), file.into()))
+        }
+        _ => Err("expected a name and a file, such as observed=galaxies.fits".into()),
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,8 @@
-//! The program `galgen`: draws the galaxies of a catalogue, scores, encodes and decodes stamps, shows model cards.
+//! The program `galgen`: draws the galaxies of a catalogue, scores, compares, encodes and decodes stamps, shows model cards.
 #![forbid(unsafe_code)]
 
 mod args;
+mod compare;
 mod conditions;
 mod decode;
 mod encode;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Ok(()) => match &args.command {
             Command::Generate(args) => generate::run(args),
             Command::Score(args) => score::run(args),
+            Command::Compare(args) => compare::run(args),
             Command::Encode(args) => encode::run(args),
             Command::Decode(args) => decode::run(args),
             Command::Reconstruct(args) => encode::reconstruct(args),

@@ -91,6 +91,26 @@ impl Scores {
     }
 }
 
+/// The one number by which images are compared: ln p(x) or its bound of `draws`; of a plain autoencoder, which has
+/// none, the density of the code.
+pub fn log_p(
+    session: &mut Session,
+    entry: &Entry,
+    asked: &[f32],
+    stamp: &[f32],
+    draws: u32,
+    seed: u64,
+) -> Result<f64, DrawError> {
+    if Scores::of(&session.model().card().model).bounds {
+        return session.log_likelihood(stamp, asked, entry.sky, draws, seed, entry.id);
+    }
+    let latent = session.model().latent();
+    let (mut mean, mut spread) = (vec![0.0; latent], vec![0.0; latent]);
+    session.encode(stamp, asked, &mut mean, &mut spread)?;
+    let z: Vec<f64> = mean.iter().map(|&z| f64::from(z)).collect();
+    session.log_prob_latent(&z, asked)
+}
+
 /// Runs the command.
 pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
     let format = Format::of(&args.out)?;

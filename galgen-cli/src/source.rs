@@ -183,6 +183,16 @@ impl Source {
         }
     }
 
+    /// All values of a column that must be there.
+    pub fn named_column(&mut self, name: &str) -> Result<Vec<f64>, Failure> {
+        match self.column(name)? {
+            Some(values) => Ok(values),
+            None => self.fail(format!(
+                "no column `{name}`, neither in a table INDEX nor as a tensor of a training set"
+            )),
+        }
+    }
+
     fn read_ids(&mut self) -> Result<Option<Vec<u64>>, Failure> {
         let path = self.path.display();
         match &mut self.stamps {

@@ -1,4 +1,5 @@
-//! Files of the galgen programs: catalogues in, stamps and pictures out.
+//! Files of the galgen programs: catalogues in; stamps, pictures and reports out; and the statistics of two samples
+//! that reports compare.
 //!
 //! Every reader compares declared sizes with the file before it allocates, every writer goes through
 //! [`atomic`], so that a failure never leaves half a file in place of a good one.
@@ -10,6 +11,8 @@ pub mod catalog;
 pub mod fits;
 pub mod idx;
 pub mod plot;
+pub mod report;
+pub mod samples;
 pub mod sheet;
 pub mod stamps;
 pub mod table;

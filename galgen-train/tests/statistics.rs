@@ -1,6 +1,6 @@
 //! The statistics of `galgen-train evaluate` against scipy and prdc (`goldens/statistics.py`).
 
-use galgen_train::evaluate::distance::{binomial_tail, kolmogorov_smirnov, rank_test, wasserstein};
+use galgen_io::samples::{binomial_tail, kolmogorov_smirnov, rank_test, wasserstein};
 use galgen_train::evaluate::joint::overlap;
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
 //! One row of the evaluation's table: a statistic of held-out, drawn and Sersic galaxies.
 
-use super::distance::{deviation, kolmogorov_smirnov, quantile, quartiles, wasserstein};
 use super::joint::{Overlap, directions, overlap};
 use super::statistics::{self, COLUMNS};
 use super::yardstick::{Floor, Metric, Row, halves};
+use galgen_io::samples::{deviation, kolmogorov_smirnov, quantile, quartiles, wasserstein};
 use serde_json::{Map, Value, json};
 
 /// Projections of the sliced distances.

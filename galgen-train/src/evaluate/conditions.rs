@@ -1,11 +1,11 @@
 //! What was requested against what is measured on the drawn galaxies before the PSF.
 
-use super::distance::quantile;
 use super::draw::Artist;
 use crate::fit::flow_vae::measured;
 use galgen_core::condition::{Conditions, Flags};
 use galgen_core::measure;
 use galgen_core::stamp::centre;
+use galgen_io::samples::quantile;
 use serde_json::{Value, json};
 
 /// Points of the grid over the trained range, all conditions together, at most.

@@ -1,7 +1,7 @@
 //! Comparison of two samples of points in many dimensions.
 
-use super::distance::wasserstein;
 use galgen_core::rng::{Philox, Stream};
+use galgen_io::samples::wasserstein;
 
 /// Mean Wasserstein distance of the projections of `a` and `b` on random directions (Rabin et al. 2011), in
 /// the unit of the points. With the same `directions` it is a distance. NaN if a sample is empty.

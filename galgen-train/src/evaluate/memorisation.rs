@@ -4,7 +4,7 @@
 //! that has learned the population is as far from its training galaxies as new galaxies of that population are, one
 //! that copies is nearer. All stamps are as observed, so both samples have the same noise.
 
-use super::distance::{binomial_tail, quantile, quartiles, rank_test};
+use galgen_io::samples::{binomial_tail, quantile, quartiles, rank_test};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 

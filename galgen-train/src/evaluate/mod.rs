@@ -9,7 +9,6 @@ pub mod bound;
 pub mod card_file;
 pub mod compare;
 pub mod conditions;
-pub mod distance;
 pub mod draw;
 pub mod fill;
 pub mod held_out;

@@ -1,8 +1,8 @@
 //! How far apart two samples are, and what that number would be for two samples of one population.
 
-use super::distance::{deviation, mean, quantile, wasserstein};
 use super::joint::sliced_wasserstein;
 use galgen_core::rng::{Philox, Stream};
+use galgen_io::samples::{deviation, mean, quantile, wasserstein};
 
 /// Random halves for the floor.
 pub const HALVES: usize = 200;

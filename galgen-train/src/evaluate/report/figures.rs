@@ -3,11 +3,11 @@
 use super::super::Evaluation;
 use super::super::compare::finite;
 use super::super::conditions::{Bin, Requested};
-use super::super::distance::quantile;
 use super::super::memorisation::Nearest;
 use super::super::statistics::{self, COLUMNS, RINGS};
 use super::super::yardstick::Row;
 use galgen_io::plot::{Figure, Frame, Series};
+use galgen_io::samples::quantile;
 
 /// Names of the three samples, each with the colour of its number.
 const SAMPLES: [&str; 3] = ["held-out", "drawn", "Sersic"];

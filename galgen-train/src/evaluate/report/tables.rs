@@ -3,49 +3,11 @@
 use super::super::Evaluation;
 use super::super::compare::{Compared, FLOOR_GOAL, NEIGHBOURS, SERSIC_GOAL};
 use super::super::conditions::{GOAL, Requested};
-use super::super::distance::quartiles;
 use super::super::memorisation::{CHANCE, Nearest};
 use super::super::summary::Goal;
 use super::super::yardstick::{HALVES, RESAMPLINGS};
-use super::escaped;
-
-fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let cells = |tag: &str, row: &[String]| -> String {
-        row.iter().map(|c| format!("<{tag}>{c}</{tag}>")).collect()
-    };
-    let head: Vec<String> = head.iter().map(|s| s.to_string()).collect();
-    let body: String = rows
-        .iter()
-        .map(|row| format!("<tr>{}</tr>\n", cells("td", row)))
-        .collect();
-    format!(
-        "<table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n",
-        cells("th", &head)
-    )
-}
-
-/// Three significant digits; a dash for what could not be measured.
-pub(super) fn number(value: f64) -> String {
-    if !value.is_finite() {
-        return "-".into();
-    }
-    if value == 0.0 {
-        return "0".into();
-    }
-    if value.abs() < 1e-3 || value.abs() >= 1e5 {
-        return format!("{value:.1e}");
-    }
-    let whole = value.abs().log10().floor() as i32;
-    format!("{value:.*}", (2 - whole).clamp(0, 5) as usize)
-}
-
-fn p_value(p: f64) -> String {
-    if p < 1e-6 {
-        "&lt; 1e-6".into()
-    } else {
-        number(p)
-    }
-}
+use galgen_io::report::{escaped, number, p_value, table};
+use galgen_io::samples::quartiles;
 
 fn verdict(met: bool) -> String {
     if met {
@@ -265,24 +227,4 @@ pub(super) fn provenance(e: &Evaluation) -> String {
     ]
     .map(|(name, value)| vec![name.to_string(), format!("<code>{}</code>", escaped(value))]);
     table(&["", ""], &rows).replacen("<table>", "<table class=\"facts\">", 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_three_digits() {
-        let cases = [
-            (0.0, "0"),
-            (1.234567, "1.23"),
-            (-0.04567, "-0.0457"),
-            (123.4, "123"),
-            (0.0001234, "1.2e-4"),
-            (f64::NAN, "-"),
-        ];
-        for (value, text) in cases {
-            assert_eq!(number(value), text);
-        }
-    }
 }

@@ -134,6 +134,55 @@ pub fn rank_test(a: &[f64], b: &[f64]) -> f64 {
     normal_tail((n * m / 2.0 - above - 0.5) / variance.sqrt())
 }
 
+/// Probability that a value of `a` is above one of `b`, ties counting half: the area under the receiver operating
+/// characteristic. NaN if a sample is empty.
+pub fn area_under_curve(a: &[f64], b: &[f64]) -> f64 {
+    let (mut area, mut below) = (0.0, [0.0; 2]);
+    for (_, share_a, share_b) in steps(a, b) {
+        area += (share_a - below[0]) * 0.5 * (share_b + below[1]);
+        below = [share_a, share_b];
+    }
+    if a.is_empty() || b.is_empty() {
+        f64::NAN
+    } else {
+        area
+    }
+}
+
+/// Spearman's correlation of the ranks of pairs, ties with their mean rank; pairs with a value that is not finite are
+/// left out. NaN for fewer than three pairs or a constant.
+pub fn rank_correlation(x: &[f64], y: &[f64]) -> f64 {
+    let pairs = x
+        .iter()
+        .zip(y)
+        .filter(|(x, y)| x.is_finite() && y.is_finite());
+    let (x, y): (Vec<f64>, Vec<f64>) = pairs.map(|(x, y)| (*x, *y)).unzip();
+    if x.len() < 3 {
+        return f64::NAN;
+    }
+    let (x, y) = (ranks(&x), ranks(&y));
+    let middle = mean(&x);
+    let product = |a: &[f64], b: &[f64]| -> f64 {
+        let pairs = a.iter().zip(b);
+        pairs.map(|(a, b)| (a - middle) * (b - middle)).sum()
+    };
+    product(&x, &y) / (product(&x, &x) * product(&y, &y)).sqrt()
+}
+
+/// Rank of each value, from 1; ties have their mean.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut first = 0;
+    for tie in order.chunk_by(|&a, &b| values[a] == values[b]) {
+        let rank = first as f64 + 0.5 * (tie.len() + 1) as f64;
+        tie.iter().for_each(|&i| ranks[i] = rank);
+        first += tie.len();
+    }
+    ranks
+}
+
 /// Probability of a standard normal number above `z`.
 fn normal_tail(z: f64) -> f64 {
     0.5 * libm::erfc(z / std::f64::consts::SQRT_2)
@@ -159,6 +208,31 @@ mod tests {
     fn uniform(n: usize, id: u64) -> Vec<f64> {
         let mut rng = Philox::new(3, id, Stream::Training);
         (0..n).map(|_| rng.uniform()).collect()
+    }
+
+    #[test]
+    fn the_area_counts_pairs_and_ties() {
+        // Of six pairs three are above and one ties.
+        let (a, b) = ([1.0, 3.0], [0.0, 1.0, 5.0]);
+        assert!((area_under_curve(&a, &b) - 3.5 / 6.0).abs() < 1e-15);
+        assert!((area_under_curve(&b, &a) - 2.5 / 6.0).abs() < 1e-15);
+        assert!(area_under_curve(&a, &[]).is_nan());
+    }
+
+    #[test]
+    fn ranks_correlate_as_by_hand() {
+        let x = [1.0, 2.0, 3.0, 4.0, 5.0];
+        let monotone = x.map(|v: f64| v.powi(5));
+        assert!((rank_correlation(&x, &monotone) - 1.0).abs() < 1e-15);
+        // Without ties 1 - 6 sum d^2 / (n (n^2 - 1)), d = (0, 1, -1, 1, -1).
+        let y = [1.0, 3.0, 2.0, 5.0, 4.0];
+        assert!((rank_correlation(&x, &y) - 0.8).abs() < 1e-15);
+        assert_eq!(ranks(&[2.0, 1.0, 2.0]), [2.5, 1.0, 2.5]);
+        assert!(
+            (rank_correlation(&[1.0, f64::NAN, 2.0, 3.0], &[3.0, 9.0, 2.0, 1.0]) + 1.0).abs()
+                < 1e-15
+        );
+        assert!(rank_correlation(&x, &[1.0; 5]).is_nan());
     }
 
     #[test]
