@@ -17,4 +17,5 @@ pub mod params;
 pub mod prepare;
 pub mod recipe;
 pub mod samples;
+pub mod sersic_command;
 pub mod tensors;

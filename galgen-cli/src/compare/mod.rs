@@ -174,14 +174,8 @@ fn scored(
         let work = |session: &mut Session, entry: &Entry, asked: &[f32], stamp: &[f32]| {
             let score = log_p(session, entry, asked, stamp, draws, seed)?;
             let geometry = &session.model().card().geometry;
-            let row: Vec<f64> = measured
-                .iter()
-                .zip(&columns)
-                .map(|(property, column)| match column {
-                    Some(column) => column[entry.row as usize],
-                    None => property.of(stamp, geometry, entry.sky),
-                })
-                .collect();
+            let at = entry.row as usize;
+            let row = properties::row(measured, &columns, at, stamp, geometry, entry.sky);
             Ok((score, row))
         };
         let mut log_p = Vec::with_capacity(source.count());

@@ -64,24 +64,33 @@ pub fn columns(
     properties.iter().map(column).collect()
 }
 
-impl Property {
-    /// Its value for a stamp with the sky noise `sky` in a pixel; NaN if it cannot be measured.
-    pub fn of(&self, stamp: &[f32], geometry: &Geometry, sky: Option<f64>) -> f64 {
-        let side = geometry.side;
-        match self.how {
-            How::Shape(of) => {
-                let noise = Noise {
-                    sigma: sky.unwrap_or(0.0),
-                    acf: &[1.0],
-                };
-                let band = &stamp[..side * side];
-                measure::morphology(band, side, None, &noise).map_or(f64::NAN, |m| of(&m))
-            }
-            How::Complexity => complexity(stamp, geometry, sky),
-            How::Mean => measure::total(stamp) / stamp.len() as f64,
-            How::Column => f64::NAN,
-        }
-    }
+/// The properties of a stamp with the sky noise `sky` in a pixel, `columns` those of its row; NaN for what cannot be
+/// measured.
+pub fn row(
+    properties: &[Property],
+    columns: &[Option<Vec<f64>>],
+    row: usize,
+    stamp: &[f32],
+    geometry: &Geometry,
+    sky: Option<f64>,
+) -> Vec<f64> {
+    let side = geometry.side;
+    let wanted = properties.iter().any(|p| matches!(p.how, How::Shape(_)));
+    let shape = wanted.then(|| {
+        let noise = Noise {
+            sigma: sky.unwrap_or(0.0),
+            acf: &[1.0],
+        };
+        measure::morphology(&stamp[..side * side], side, None, &noise)
+    });
+    let shape = shape.flatten();
+    let value = |(property, column): (&Property, &Option<Vec<f64>>)| match property.how {
+        How::Shape(of) => shape.as_ref().map_or(f64::NAN, of),
+        How::Complexity => complexity(stamp, geometry, sky),
+        How::Mean => measure::total(stamp) / stamp.len() as f64,
+        How::Column => column.as_ref().map_or(f64::NAN, |values| values[row]),
+    };
+    properties.iter().zip(columns).map(value).collect()
 }
 
 /// Bytes of the stamp in whole steps of its noise, compressed by deflate: noise has one step, so that what takes
