@@ -112,12 +112,26 @@ pub struct FlowVae {
     pub flow: Flow,
 }
 
+/// Latent maps beside the latent vector: detail that a vector for the whole galaxy would have to learn anew at every
+/// place (arms, knots). They join the decoder, and leave the encoder, where its maps have that side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpatialLatent {
+    /// Side of the maps in pixels: 4 times a power of 2, below the stamp's.
+    pub side: usize,
+    /// Number of maps.
+    pub channels: usize,
+}
+
 /// Sizes from which a convolutional flow-VAE is built.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FlowVaePreset {
-    /// Number of latent dimensions.
+    /// Length of the latent vector.
     pub latent: usize,
+    /// Latent maps beside it. Their dimensions come first, and have a Gaussian of their own each as their prior.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spatial: Option<SpatialLatent>,
     /// Channels of the decoder from the 4 x 4 map to the full stamp; the encoder mirrors them.
     pub channels: Vec<usize>,
     /// Coupling blocks of the flow.
@@ -138,6 +152,7 @@ impl Default for FlowVaePreset {
     fn default() -> Self {
         FlowVaePreset {
             latent: 32,
+            spatial: None,
             channels: vec![256, 128, 64, 32, 16],
             flow_blocks: 8,
             flow_hidden: 96,
@@ -164,9 +179,18 @@ impl FlowVaePreset {
         if self.latent < 2 {
             return fail(format!("latent of {}, expected 2 or more", self.latent));
         }
+        if let Some(maps) = self.spatial {
+            let joins = (1..stages - 1).any(|i| 4 << i == maps.side);
+            if !joins || maps.channels == 0 {
+                return fail(format!(
+                    "spatial latent of {} maps of side {}, expected 1 or more of a side between 4 and the stamp's {} that halvings reach",
+                    maps.channels, maps.side, geometry.side
+                ));
+            }
+        }
         let bands = geometry.bands.len();
         let model = FlowVae {
-            latent: self.latent,
+            latent: self.latent + self.maps(),
             intensity: geometry.intensity(),
             noise: PixelNoise {
                 floor: self.noise_floor,
@@ -181,20 +205,58 @@ impl FlowVaePreset {
         Ok(model)
     }
 
+    /// Numbers of the latent maps.
+    fn maps(&self) -> usize {
+        self.spatial.map_or(0, |m| m.channels * m.side * m.side)
+    }
+
     /// Half a dozen intensity units of compression: faint arms and bright cores both matter.
     fn encoder(&self, planes: usize, side: usize, context: usize) -> Net {
+        let full = self.channels.iter().rev().take(1).map(|&c| (c, 1, side));
+        let halved = self.channels.iter().rev().enumerate().skip(1);
+        let halved = halved.map(|(i, &c)| (c, 2, side >> i));
         let mut layers = vec![Layer::Scale(4.0), Layer::Activation(Act::Asinh)];
-        for &channels in self.channels.iter().rev().take(1) {
-            layers.extend([Layer::conv(channels, 3, 1), Layer::Activation(Act::Silu)]);
+        // What follows the place where the latent maps leave.
+        let mut deep = Vec::new();
+        let leaves = self.spatial.map_or(0, |m| m.side);
+        for (channels, stride, side) in full.chain(halved) {
+            let to = if side < leaves {
+                &mut deep
+            } else {
+                &mut layers
+            };
+            to.extend([
+                Layer::conv(channels, 3, stride),
+                Layer::Activation(Act::Silu),
+            ]);
         }
-        for &channels in self.channels.iter().rev().skip(1) {
-            layers.extend([Layer::conv(channels, 3, 2), Layer::Activation(Act::Silu)]);
-        }
-        layers.push(Layer::Reshape(Shape::Vector(16 * self.channels[0])));
+        deep.push(Layer::Reshape(Shape::Vector(16 * self.channels[0])));
         if context > 0 {
-            layers.push(Layer::AppendContext);
+            deep.push(Layer::AppendContext);
         }
-        layers.push(Layer::linear(2 * self.latent));
+        deep.push(Layer::linear(2 * self.latent));
+        match self.spatial {
+            None => layers.extend(deep),
+            Some(maps) => {
+                let n = self.maps();
+                let local = vec![
+                    Layer::conv(self.channels_at(maps.side), 3, 1),
+                    Layer::Activation(Act::Silu),
+                    Layer::conv(2 * maps.channels, 3, 1),
+                    Layer::Reshape(Shape::Vector(2 * n)),
+                ];
+                let slice = |start, len| vec![Layer::Slice { start, len }];
+                layers.extend([
+                    Layer::Concat(vec![local, deep]),
+                    Layer::Concat(vec![
+                        slice(0, n),
+                        slice(2 * n, self.latent),
+                        slice(n, n),
+                        slice(2 * n + self.latent, self.latent),
+                    ]),
+                ]);
+            }
+        }
         Net {
             input: Shape::square(planes, side),
             context,
@@ -202,8 +264,19 @@ impl FlowVaePreset {
         }
     }
 
+    /// Channels of the decoder's maps of that side.
+    fn channels_at(&self, side: usize) -> usize {
+        self.channels[(side / 4).ilog2() as usize]
+    }
+
     fn decoder(&self, bands: usize, context: usize) -> Net {
         let mut layers = Vec::new();
+        if self.spatial.is_some() {
+            layers.push(Layer::Slice {
+                start: self.maps(),
+                len: self.latent,
+            });
+        }
         if context > 0 {
             layers.push(Layer::AppendContext);
         }
@@ -212,24 +285,41 @@ impl FlowVaePreset {
             Layer::Activation(Act::Silu),
             Layer::Reshape(Shape::square(self.channels[0], 4)),
         ]);
-        for &channels in &self.channels[1..] {
+        for (i, &channels) in self.channels.iter().enumerate().skip(1) {
             layers.extend([
                 Layer::UpsampleNearest { factor: 2 },
                 Layer::conv(channels, 3, 1),
                 Layer::Activation(Act::Silu),
             ]);
+            let Some(maps) = self.spatial.filter(|m| m.side == 4 << i) else {
+                continue;
+            };
+            let local = vec![
+                Layer::Slice {
+                    start: 0,
+                    len: self.maps(),
+                },
+                Layer::Reshape(Shape::square(maps.channels, maps.side)),
+            ];
+            let whole = core::mem::take(&mut layers);
+            // The whole says how strong the detail is at each place.
+            layers.extend([
+                Layer::Concat(vec![whole, local]),
+                Layer::conv(channels, 1, 1),
+                Layer::Activation(Act::Silu),
+            ]);
         }
         layers.extend([Layer::conv(bands, 3, 1), Layer::Activation(Act::Softplus)]);
         Net {
-            input: Shape::Vector(self.latent),
+            input: Shape::Vector(self.maps() + self.latent),
             context,
             layers,
         }
     }
 
-    /// Spline couplings that alternate halves, after a diagonal that standardises the latent.
+    /// Spline couplings that alternate halves of the latent vector, after a diagonal that standardises the latent.
     fn flow(&self, context: usize) -> Flow {
-        let dim = self.latent;
+        let (first, dim) = (self.maps(), self.latent);
         let keep = dim / 2;
         let map = ElementMap::Spline(SplineSpec {
             bins: self.flow_bins,
@@ -238,6 +328,12 @@ impl FlowVaePreset {
         let mut transforms = vec![Transform::Diagonal];
         for block in 0..self.flow_blocks {
             let mut layers = Vec::new();
+            if first > 0 {
+                layers.push(Layer::Slice {
+                    start: first,
+                    len: keep,
+                });
+            }
             if context > 0 {
                 layers.push(Layer::AppendContext);
             }
@@ -249,15 +345,20 @@ impl FlowVaePreset {
             }
             layers.push(Layer::linear((dim - keep) * map.parameters()));
             let net = Net {
-                input: Shape::Vector(keep),
+                input: Shape::Vector(first + keep),
                 context,
                 layers,
             };
+            let keep = first + keep;
             transforms.push(Transform::Coupling { keep, net, map });
-            transforms.push(Transform::Permutation(mixing_order(dim, block)));
+            let mixed = mixing_order(dim, block).into_iter();
+            let mixed = mixed.map(|i| first as u32 + i);
+            transforms.push(Transform::Permutation(
+                (0..first as u32).chain(mixed).collect(),
+            ));
         }
         Flow {
-            dim,
+            dim: first + dim,
             context,
             transforms,
         }
@@ -341,6 +442,25 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), tensors.len());
+    }
+
+    #[test]
+    fn latent_maps_join_where_they_can() {
+        let build = |side, channels| {
+            let spatial = Some(SpatialLatent { side, channels });
+            let preset = FlowVaePreset {
+                spatial,
+                ..FlowVaePreset::default()
+            };
+            preset.build(&geometry(), 2)
+        };
+        let model = build(16, 2).unwrap();
+        assert_eq!((model.latent, model.flow.dim), (544, 544));
+        let z = Shape::Vector(2 * model.latent);
+        assert_eq!(model.encoder.output(), Ok(z));
+        assert_eq!(model.decoder.output(), Ok(Shape::square(1, 64)));
+        model.flow.check().unwrap();
+        assert!(build(12, 1).is_err() && build(64, 1).is_err() && build(16, 0).is_err());
     }
 
     #[test]

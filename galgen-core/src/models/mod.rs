@@ -4,7 +4,9 @@ mod check;
 mod flow_vae;
 mod vae;
 
-pub use flow_vae::{FlowVae, FlowVaePreset, Forward, LOG_VARIANCE, PixelNoise, place_psf};
+pub use flow_vae::{
+    FlowVae, FlowVaePreset, Forward, LOG_VARIANCE, PixelNoise, SpatialLatent, place_psf,
+};
 pub use vae::{Likelihood, Network, Posterior, Vae, VaePreset};
 
 use crate::condition::Conditions;

@@ -6,6 +6,7 @@ use crate::ops::Filter;
 use crate::params::Parameters;
 use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::models::{FlowVae, Forward, LOG_VARIANCE};
+use galgen_core::spec::Layer;
 use galgen_core::stamp::{Geometry, window};
 
 /// A batch of stamps, all tensors on one device and of one type.
@@ -207,8 +208,9 @@ pub fn posterior_sample(mean: &Tensor, log_variance: &Tensor, normals: &Tensor) 
 /// Makes the posterior start near the prior and the flow's couplings start as the identity.
 pub fn adjust_initial_values(model: &FlowVae, parameters: &Parameters) -> Result<()> {
     use galgen_core::spec::Transform;
-    let last = model.encoder.layers.len() - 1;
-    parameters.scale(&format!("encoder.{last}.weight"), 0.1)?;
+    for weight in last_weights(&model.encoder.layers, "encoder") {
+        parameters.scale(&weight, 0.1)?;
+    }
     for (i, transform) in model.flow.transforms.iter().enumerate() {
         match transform {
             Transform::Coupling { net, .. } => {
@@ -219,6 +221,25 @@ pub fn adjust_initial_values(model: &FlowVae, parameters: &Parameters) -> Result
         }
     }
     Ok(())
+}
+
+/// The weights that the outputs come from, of every branch.
+fn last_weights(layers: &[Layer], path: &str) -> Vec<String> {
+    let numbered = layers.iter().enumerate().rev();
+    let found = numbered.map(|(i, layer)| match layer {
+        Layer::Linear { .. } | Layer::Conv2d { .. } => vec![format!("{path}.{i}.weight")],
+        Layer::Sum(branches) | Layer::Concat(branches) => {
+            let branch = |(b, layers): (usize, &Vec<Layer>)| {
+                last_weights(layers, &format!("{path}.{i}.{b}"))
+            };
+            branches.iter().enumerate().flat_map(branch).collect()
+        }
+        _ => Vec::new(),
+    });
+    found
+        .into_iter()
+        .find(|names| !names.is_empty())
+        .unwrap_or_default()
 }
 
 /// Sets the flow's leading diagonal transform, if it has one, to the mean and deviation of `latents` `[n, latent]`.
