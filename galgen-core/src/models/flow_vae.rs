@@ -15,7 +15,7 @@ use super::check;
 use crate::condition::Conditions;
 use crate::math::act::Act;
 use crate::math::spline::SplineSpec;
-use crate::spec::{ElementMap, Flow, Layer, Net, Shape, SpecError, TensorSpec, Transform};
+use crate::spec::{Base, ElementMap, Flow, Layer, Net, Shape, SpecError, TensorSpec, Transform};
 use crate::stamp::Geometry;
 use alloc::format;
 use alloc::vec;
@@ -231,10 +231,7 @@ impl FlowVaePreset {
     fn flow(&self, context: usize) -> Flow {
         let dim = self.latent;
         let keep = dim / 2;
-        let map = ElementMap::Spline(SplineSpec {
-            bins: self.flow_bins,
-            bound: 5.0,
-        });
+        let map = ElementMap::Spline(SplineSpec::new(self.flow_bins, 5.0));
         let mut transforms = vec![Transform::Diagonal];
         for block in 0..self.flow_blocks {
             let mut layers = Vec::new();
@@ -256,11 +253,7 @@ impl FlowVaePreset {
             transforms.push(Transform::Coupling { keep, net, map });
             transforms.push(Transform::Permutation(mixing_order(dim, block)));
         }
-        Flow {
-            dim,
-            context,
-            transforms,
-        }
+        Flow::vector(dim, context, transforms)
     }
 }
 
@@ -291,10 +284,10 @@ impl FlowVae {
         }
         check::latent(self.latent)?;
         check::context("flow", self.flow.context, width)?;
-        if self.flow.dim != self.latent {
+        if self.flow.shape != Shape::Vector(self.latent) || self.flow.base != Base::Normal {
             let problem = format!(
-                "{} dimensions, expected the latent's {}",
-                self.flow.dim, self.latent
+                "{:?} with a {:?} base, expected a vector of the latent's {} with a normal one",
+                self.flow.shape, self.flow.base, self.latent
             );
             return Err(SpecError::new("flow", problem));
         }

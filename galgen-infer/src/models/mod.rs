@@ -6,6 +6,7 @@ pub(crate) mod flow_vae;
 mod light;
 pub(crate) mod vae;
 
+use crate::flow::FlowScratch;
 use crate::model::DrawError;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -91,6 +92,7 @@ pub(crate) struct NoLight;
 /// Everything that is written while drawing or scoring one object.
 pub(crate) struct Scratch {
     plans: Vec<f32>,
+    flow: FlowScratch,
     /// Input of the encoder.
     seen: Vec<f32>,
     stamp: Vec<f32>,
@@ -116,6 +118,7 @@ impl Scratch {
     fn new(sizes: Sizes) -> Self {
         Scratch {
             plans: vec![0.0; sizes.plans],
+            flow: FlowScratch::default(),
             seen: vec![0.0; sizes.seen],
             stamp: vec![0.0; sizes.stamp],
             blur: None,
