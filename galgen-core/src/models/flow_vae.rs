@@ -258,7 +258,7 @@ impl FlowVaePreset {
 }
 
 /// Swaps the halves, and strides through each so that the groups differ from block to block.
-fn mixing_order(dim: usize, block: usize) -> Vec<u32> {
+pub(super) fn mixing_order(dim: usize, block: usize) -> Vec<u32> {
     let keep = dim / 2;
     let swapped: Vec<u32> = (keep..dim).chain(0..keep).map(|i| i as u32).collect();
     if block.is_multiple_of(2) {

@@ -1,9 +1,12 @@
 //! The model families, one file each: configuration, presets, and the tensors that they need.
 
 mod check;
+mod flow;
 mod flow_vae;
 mod vae;
 
+pub use flow::{FlowModel, FlowNetwork, FlowPreset, Mix};
+use flow_vae::mixing_order;
 pub use flow_vae::{FlowVae, FlowVaePreset, Forward, LOG_VARIANCE, PixelNoise, place_psf};
 pub use vae::{Likelihood, Network, Posterior, Vae, VaePreset};
 
@@ -21,6 +24,8 @@ pub enum Family {
     FlowVae(FlowVae),
     /// Autoencoder, variational or plain, of images or galaxies.
     Vae(Vae),
+    /// Density of images, or of columns of numbers, by a normalising flow.
+    Flow(FlowModel),
 }
 
 impl Family {
@@ -29,6 +34,7 @@ impl Family {
         match self {
             Family::FlowVae(_) => "flow_vae",
             Family::Vae(_) => "vae",
+            Family::Flow(_) => "flow",
         }
     }
 
@@ -41,6 +47,7 @@ impl Family {
         match self {
             Family::FlowVae(model) => model.tensors(geometry, conditions),
             Family::Vae(model) => model.tensors(geometry, conditions),
+            Family::Flow(model) => model.tensors(geometry, conditions),
         }
     }
 }

@@ -13,6 +13,7 @@
 mod element;
 mod flow;
 mod layer;
+mod made;
 mod net;
 mod reach;
 mod transform;
@@ -23,6 +24,7 @@ pub use element::{
 };
 pub use flow::{Base, Flow};
 pub use layer::{CausalMask, Degrees, Layer, Padding, Shape};
+pub use made::Made;
 pub use net::{Net, Role, SpecError, TensorSpec};
 pub use reach::{Reach, reach};
 pub use transform::{Direction, Factors, Transform, ranks};

@@ -2,6 +2,7 @@
 
 mod blur;
 mod bound;
+pub(crate) mod flow;
 pub(crate) mod flow_vae;
 mod light;
 pub(crate) mod vae;
@@ -25,6 +26,11 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Whether observed stamps are blurred versions of the model's, and [`Engine::set_psf`] says how.
     fn takes_psf(&self) -> bool {
+        false
+    }
+
+    /// Whether the likelihood suffers from weights that were stored in 16 bits.
+    fn half_precision(&self) -> bool {
         false
     }
 
