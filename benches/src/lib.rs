@@ -67,7 +67,7 @@ impl Inputs {
     pub fn config(&self) -> &FlowVae {
         match &self.card.model {
             Family::FlowVae(config) => config,
-            Family::Vae(_) | Family::Flow(_) => unreachable!("the default model is a flow-VAE"),
+            Family::Vae(_) | Family::Flow(_) | Family::Made(_) => unreachable!("the default model is a flow-VAE"),
         }
     }
 

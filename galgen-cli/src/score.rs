@@ -16,8 +16,10 @@ const ELBO_DRAWS: u64 = 16;
 
 /// The scores that a model gives, in the order of their columns.
 struct Scores {
-    /// Exact log_likelihood, and with grey levels bits_per_dimension.
-    flow: Option<FlowModel>,
+    /// Exact log_likelihood.
+    exact: bool,
+    /// Of a flow with grey levels bits_per_dimension.
+    levels: Option<FlowModel>,
     /// log_likelihood and elbo.
     bounds: bool,
     /// Mean squared error of a pixel's reconstruction.
@@ -29,24 +31,25 @@ impl Scores {
         let (bounds, reconstruction) = match family {
             Family::FlowVae(_) => (true, false),
             Family::Vae(vae) => (vae.posterior == Posterior::Gaussian, true),
-            Family::Flow(_) => (false, false),
+            Family::Flow(_) | Family::Made(_) => (false, false),
         };
-        let flow = match family {
-            Family::Flow(flow) => Some(flow.clone()),
-            Family::FlowVae(_) | Family::Vae(_) => None,
+        let levels = match family {
+            Family::Flow(flow) => flow.levels.map(|_| flow.clone()),
+            Family::FlowVae(_) | Family::Vae(_) | Family::Made(_) => None,
         };
         Scores {
-            flow,
+            exact: matches!(family, Family::Flow(_) | Family::Made(_)),
+            levels,
             bounds,
             reconstruction,
         }
     }
 
     fn columns(&self) -> Vec<Column> {
-        if let Some(flow) = &self.flow {
+        if self.exact {
             let mut columns = vec![Column::number("log_likelihood", "nat")];
-            let bits = || Column::number("bits_per_dimension", "bit");
-            columns.extend(flow.levels.map(|_| bits()));
+            let bits = |_| Column::number("bits_per_dimension", "bit");
+            columns.extend(self.levels.as_ref().map(bits));
             columns.push(Column::number("log_prob_latent", "nat"));
             return columns;
         }
@@ -73,7 +76,7 @@ impl Scores {
         let z: Vec<f64> = mean.iter().map(|&z| f64::from(z)).collect();
         let log_prob_latent = session.log_prob_latent(&z, asked)?;
         let all = args.metric == Metric::Loglik;
-        if let Some(flow) = &self.flow {
+        if self.exact {
             let mut found = f64::NAN;
             if all {
                 session.accept_half_precision(args.half_precision);
@@ -81,7 +84,7 @@ impl Scores {
                 found = session.log_likelihood(stamp, asked, entry.sky, samples, seed, entry.id)?;
             }
             let mut values = vec![found];
-            values.extend(flow.levels.map(|_| flow.bits(found, stamp.len())));
+            values.extend(self.levels.as_ref().map(|flow| flow.bits(found, stamp.len())));
             values.push(log_prob_latent);
             return Ok((values, flags));
         }

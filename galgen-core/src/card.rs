@@ -124,9 +124,9 @@ impl Card {
             let problem = format!("stamp side {side}, expected {SIDE_RANGE:?}, or 1 for columns");
             return Err(CardError::Contradiction(problem));
         }
-        if self.geometry.is_columns() && !matches!(self.model, Family::Flow(_)) {
+        if self.geometry.is_columns() && !matches!(self.model, Family::Flow(_) | Family::Made(_)) {
             let family = self.model.name();
-            let problem = format!("columns of numbers with the family {family}, expected flow");
+            let problem = format!("columns of numbers with the family {family}, expected flow or made");
             return Err(CardError::Contradiction(problem));
         }
         if let Some(radius) = self.geometry.half_light_radius

@@ -3,7 +3,7 @@
 use crate::error::LoadError;
 use crate::flow::Unsolved;
 use crate::kernels::Simd;
-use crate::models::{self, flow, flow_vae, vae};
+use crate::models::{self, flow, flow_vae, made, vae};
 use crate::weights::Weights;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -44,6 +44,7 @@ impl Model {
             }
             Family::Vae(config) => Box::new(vae::Engine::new(config, geometry, &weights, simd)?),
             Family::Flow(config) => Box::new(flow::Engine::new(config, &weights, simd)?),
+            Family::Made(config) => Box::new(made::Engine::new(config, &weights, simd)?),
         };
         Ok(Arc::new(Model { card, simd, engine }))
     }

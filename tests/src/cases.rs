@@ -72,7 +72,7 @@ impl FlowCase {
     pub fn item(&self, i: u64) -> (Vec<f64>, Vec<f64>) {
         let seed = 1000 * self.seed + 2 * i;
         let domain = |v: &f64| match self.flow.transforms.first() {
-            Some(Transform::Logit { .. }) => crate::scalar::logistic(2.0 * v),
+            Some(Transform::Logit { .. }) => f64::from(crate::scalar::logistic(2.0 * v) as f32),
             _ => 2.0 * v,
         };
         let point = random_values(self.flow.dim(), seed);

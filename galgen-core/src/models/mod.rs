@@ -3,11 +3,13 @@
 mod check;
 mod flow;
 mod flow_vae;
+mod made;
 mod vae;
 
 pub use flow::{FlowModel, FlowNetwork, FlowPreset, Mix};
 use flow_vae::mixing_order;
 pub use flow_vae::{FlowVae, FlowVaePreset, Forward, LOG_VARIANCE, PixelNoise, place_psf};
+pub use made::{MadeModel, MadePreset};
 pub use vae::{Likelihood, Network, Posterior, Vae, VaePreset};
 
 use crate::condition::Conditions;
@@ -26,6 +28,8 @@ pub enum Family {
     Vae(Vae),
     /// Density of images, or of columns of numbers, by a normalising flow.
     Flow(FlowModel),
+    /// Density of binary images, or columns, by a masked network.
+    Made(MadeModel),
 }
 
 impl Family {
@@ -35,6 +39,7 @@ impl Family {
             Family::FlowVae(_) => "flow_vae",
             Family::Vae(_) => "vae",
             Family::Flow(_) => "flow",
+            Family::Made(_) => "made",
         }
     }
 
@@ -48,6 +53,7 @@ impl Family {
             Family::FlowVae(model) => model.tensors(geometry, conditions),
             Family::Vae(model) => model.tensors(geometry, conditions),
             Family::Flow(model) => model.tensors(geometry, conditions),
+            Family::Made(model) => model.tensors(geometry, conditions),
         }
     }
 }

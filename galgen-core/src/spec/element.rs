@@ -30,9 +30,15 @@ pub enum Scale {
         /// Limit of |ln scale|.
         bound: f64,
     },
-    /// sigmoid(raw + 2) + floor: Glow with floor 0, nflows with floor 1e-3.
+    /// sigmoid(raw + 2) + floor: Glow with floor 0, couplings of nflows with floor 1e-3.
     Sigmoid {
         /// Added to the sigmoid.
+        #[serde(default)]
+        floor: f64,
+    },
+    /// softplus(raw) + floor: autoregressive transforms of nflows, with floor 1e-3.
+    Softplus {
+        /// Added to the softplus.
         #[serde(default)]
         floor: f64,
     },
@@ -51,13 +57,16 @@ impl Scale {
                 }
                 libm::log(libm::exp(log_sigmoid) + floor)
             }
+            // e^-40 is below the rounding of 1, and softplus there is e^raw.
+            Scale::Softplus { floor } if floor == 0.0 && raw < -40.0 => raw,
+            Scale::Softplus { floor } => libm::log(softplus(raw) + floor),
         }
     }
 
     fn is_valid(&self) -> bool {
         match *self {
             Scale::Tanh { bound } | Scale::SoftClip { bound } => bound > 0.0 && bound <= MAX_BOUND,
-            Scale::Sigmoid { floor } => (0.0..=1.0).contains(&floor),
+            Scale::Sigmoid { floor } | Scale::Softplus { floor } => (0.0..=1.0).contains(&floor),
         }
     }
 }

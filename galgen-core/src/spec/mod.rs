@@ -27,7 +27,7 @@ pub use layer::{CausalMask, Degrees, Layer, Padding, Shape};
 pub use made::Made;
 pub use net::{Net, Role, SpecError, TensorSpec};
 pub use reach::{Reach, reach};
-pub use transform::{Direction, Factors, Transform, ranks};
+pub use transform::{Direction, Factors, Transform, check_autoregressive, ranks};
 pub use velocity::{Continuous, Solver, Velocity};
 
 /// Largest bound of an element's map.

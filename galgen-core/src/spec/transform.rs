@@ -171,12 +171,7 @@ impl Transform {
             Transform::Autoregressive { net, map, one_pass: _, order } => {
                 map.check(path)?;
                 vector(shape, "an autoregressive transform", path)?;
-                if !order.is_empty() {
-                    permutation(order, n, path)?;
-                }
-                let output = Shape::Vector(n.saturating_mul(map.parameters()));
-                check_net(net, [shape, output], context, path)?;
-                causal(net, map.parameters(), &ranks(order, n), path)?;
+                check_autoregressive(net, n, map.parameters(), order, context, path)?;
             }
             Transform::Linear(factors) => {
                 if n > MAX_MATRIX {
@@ -317,13 +312,27 @@ pub(super) fn check_net(
     Ok(())
 }
 
-/// Every parameter of an element depends on elements of lower rank alone.
-fn causal(net: &Net, parameters: usize, ranks: &[u32], path: &str) -> Result<(), SpecError> {
-    let Some(reached) = reach(net, ranks) else {
+/// Checks that `net` takes \[n\] and the context to so many parameters of each element, and that they depend on
+/// elements before it in `order` alone. `path` names the net in errors.
+pub fn check_autoregressive(
+    net: &Net,
+    n: usize,
+    parameters: usize,
+    order: &[u32],
+    context: usize,
+    path: &str,
+) -> Result<(), SpecError> {
+    if !order.is_empty() {
+        permutation(order, n, path)?;
+    }
+    let output = n.saturating_mul(parameters);
+    check_net(net, [n, output].map(Shape::Vector), context, path)?;
+    let ranks = ranks(order, n);
+    let Some(reached) = reach(net, &ranks) else {
         let problem = "an autoregressive net has layers of vectors only, found a map";
         return Err(SpecError::new(path, problem));
     };
-    for (i, (own, &rank)) in reached.chunks(parameters).zip(ranks).enumerate() {
+    for (i, (own, &rank)) in reached.chunks(parameters).zip(&ranks).enumerate() {
         if let Some(&seen) = own.iter().flatten().find(|&&seen| seen >= rank) {
             let problem = format!(
                 "parameters of element {i} (number {rank} in order) see the element that is number {seen}: give \

@@ -18,6 +18,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use galgen_core::rng::Philox;
 use galgen_core::spec::{Base, Direction, Flow};
+pub(crate) use autoregressive::Incremental;
 use step::Step;
 
 /// A flow with its weights packed. Immutable; any number of threads may run it, each with its own

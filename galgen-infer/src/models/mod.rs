@@ -5,6 +5,7 @@ mod bound;
 pub(crate) mod flow;
 pub(crate) mod flow_vae;
 mod light;
+pub(crate) mod made;
 pub(crate) mod vae;
 
 use crate::flow::FlowScratch;

@@ -39,6 +39,7 @@ fn log_scale(scale: &Scale, raw: &Tensor) -> Result<Tensor> {
                 false => (log_sigmoid.exp()? + floor)?.log(),
             }
         }
+        Scale::Softplus { floor } => (softplus(raw)? + floor)?.log(),
     }
 }
 

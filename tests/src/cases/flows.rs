@@ -200,7 +200,7 @@ fn masked_residual() -> Transform {
             context: 1,
             layers,
         },
-        map: ElementMap::ScaleShift(Scale::Sigmoid { floor: 1e-3 }),
+        map: ElementMap::ScaleShift(Scale::Softplus { floor: 1e-3 }),
         one_pass: Direction::Normalise,
         order: vec![],
     }

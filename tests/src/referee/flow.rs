@@ -429,6 +429,7 @@ fn log_scale(scale: &Scale, raw: f64) -> f64 {
         Scale::Tanh { bound } => bound * (raw / bound).tanh(),
         Scale::SoftClip { bound } => raw / (1.0 + raw.abs() / bound),
         Scale::Sigmoid { floor } => (scalar::logistic(raw + 2.0) + floor).ln(),
+        Scale::Softplus { floor } => (scalar::softplus(raw) + floor).ln(),
     }
 }
 
