@@ -127,11 +127,11 @@ fn flow(inputs: &Inputs) -> Stage<'static> {
     )
     .expect("the tensors of a checked card");
     let context = vec![0.0; flow.context_len()];
-    let mut scratch = vec![0.0; flow.scratch_len()];
+    let mut scratch = flow.scratch();
     let (u, mut z) = (inputs.latent(), inputs.latent());
     Stage::new("flow, generate", 0, move || {
         z.copy_from_slice(&u);
-        black_box(flow.generate(&mut z, &context, &mut scratch));
+        black_box(flow.generate(&mut z, &context, &mut scratch)).expect("no solver");
     })
 }
 

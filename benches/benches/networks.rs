@@ -47,12 +47,16 @@ fn flow(c: &mut Criterion) {
     )
     .expect("the tensors of a checked card");
     let context = vec![0.0; flow.context_len()];
-    let mut scratch = vec![0.0; flow.scratch_len()];
+    let mut scratch = flow.scratch();
     let u = inputs.latent();
     let mut z = u.clone();
-    let log_det = flow.generate(&mut z, &context, &mut scratch);
+    let log_det = flow
+        .generate(&mut z, &context, &mut scratch)
+        .expect("no solver");
     let mut back = z.clone();
-    let inverse = flow.normalise(&mut back, &context, &mut scratch);
+    let inverse = flow
+        .normalise(&mut back, &context, &mut scratch)
+        .expect("no solver");
     // The couplings' nets run in f32: their rounding, magnified by the slopes of the splines.
     let furthest = u
         .iter()

@@ -67,7 +67,9 @@ impl Inputs {
     pub fn config(&self) -> &FlowVae {
         match &self.card.model {
             Family::FlowVae(config) => config,
-            Family::Vae(_) => unreachable!("the default model is a flow-VAE"),
+            Family::Vae(_) | Family::Flow(_) | Family::Made(_) => {
+                unreachable!("the default model is a flow-VAE")
+            }
         }
     }
 
@@ -80,12 +82,14 @@ impl Inputs {
     /// The nets of the flow's couplings.
     pub fn coupling_nets(&self) -> Vec<Plan> {
         let Flow { transforms, .. } = &self.config().flow;
-        let nets = transforms.iter().enumerate().filter_map(|(i, t)| match t {
-            Transform::Coupling { net, .. } => {
-                let plan = Plan::new(net, &format!("flow.{i}.net"), &self.weights, Simd::detect());
-                Some(plan.expect("the tensors of a checked card"))
-            }
-            Transform::Diagonal | Transform::Permutation(_) => None,
+        let nets = transforms.iter().enumerate().filter_map(|(i, t)| {
+            let plan = Plan::new(
+                t.net()?,
+                &format!("flow.{i}.net"),
+                &self.weights,
+                Simd::detect(),
+            );
+            Some(plan.expect("the tensors of a checked card"))
         });
         nets.collect()
     }

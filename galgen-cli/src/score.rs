@@ -7,7 +7,7 @@ use crate::source::Entry;
 use crate::stamps;
 use crate::table::{self, Column, Format, Row, Table, Values};
 use galgen_core::condition::Flags;
-use galgen_core::models::{Family, Posterior};
+use galgen_core::models::{Family, FlowModel, Posterior};
 use galgen_infer::{DrawError, Session};
 use galgen_io::atomic::AtomicFile;
 
@@ -16,6 +16,10 @@ const ELBO_DRAWS: u64 = 16;
 
 /// The scores that a model gives, in the order of their columns.
 struct Scores {
+    /// Exact log_likelihood.
+    exact: bool,
+    /// Of a flow with grey levels bits_per_dimension.
+    levels: Option<FlowModel>,
     /// log_likelihood and elbo.
     bounds: bool,
     /// Mean squared error of a pixel's reconstruction.
@@ -27,14 +31,28 @@ impl Scores {
         let (bounds, reconstruction) = match family {
             Family::FlowVae(_) => (true, false),
             Family::Vae(vae) => (vae.posterior == Posterior::Gaussian, true),
+            Family::Flow(_) | Family::Made(_) => (false, false),
+        };
+        let levels = match family {
+            Family::Flow(flow) => flow.levels.map(|_| flow.clone()),
+            Family::FlowVae(_) | Family::Vae(_) | Family::Made(_) => None,
         };
         Scores {
+            exact: matches!(family, Family::Flow(_) | Family::Made(_)),
+            levels,
             bounds,
             reconstruction,
         }
     }
 
     fn columns(&self) -> Vec<Column> {
+        if self.exact {
+            let mut columns = vec![Column::number("log_likelihood", "nat")];
+            let bits = |_| Column::number("bits_per_dimension", "bit");
+            columns.extend(self.levels.as_ref().map(bits));
+            columns.push(Column::number("log_prob_latent", "nat"));
+            return columns;
+        }
         let nats = ["log_likelihood", "elbo"].map(|name| Column::number(name, "nat"));
         let mut columns: Vec<Column> = nats.into_iter().filter(|_| self.bounds).collect();
         columns.push(Column::number("log_prob_latent", "nat"));
@@ -58,6 +76,22 @@ impl Scores {
         let z: Vec<f64> = mean.iter().map(|&z| f64::from(z)).collect();
         let log_prob_latent = session.log_prob_latent(&z, asked)?;
         let all = args.metric == Metric::Loglik;
+        if self.exact {
+            let mut found = f64::NAN;
+            if all {
+                session.accept_half_precision(args.half_precision);
+                let (samples, seed) = (args.samples.get(), args.seed);
+                found = session.log_likelihood(stamp, asked, entry.sky, samples, seed, entry.id)?;
+            }
+            let mut values = vec![found];
+            values.extend(
+                self.levels
+                    .as_ref()
+                    .map(|flow| flow.bits(found, stamp.len())),
+            );
+            values.push(log_prob_latent);
+            return Ok((values, flags));
+        }
         let mut values = Vec::new();
         if self.bounds {
             let mut bound = |draws, seed| {

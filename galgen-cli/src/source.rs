@@ -10,6 +10,7 @@ use galgen_core::card::Card;
 use galgen_core::condition::Condition;
 use galgen_core::stamp::binarise;
 use galgen_infer::Model;
+use galgen_io::columns::Columns;
 use galgen_io::idx;
 use galgen_io::stamps::StampFile;
 use galgen_io::table::{ColumnRef, Table, Value};
@@ -42,6 +43,8 @@ pub struct Entry {
 enum Stamps {
     File(StampFile),
     Set(TrainingSet),
+    /// Rows of numbers, in memory.
+    Rows(Vec<f32>),
 }
 
 /// An open file of stamps and its columns, which are held in memory: 8 bytes per stamp each.
@@ -76,7 +79,12 @@ impl Source {
     pub fn open(args: &StampArgs, model: &Model, sky: Option<&str>) -> Result<Self, Failure> {
         let card = model.card();
         let path = args.stamps.as_path();
-        let mut source = if path.extension().is_some_and(|e| e == "safetensors") {
+        let mut source = if card.geometry.is_columns() {
+            let columns = Columns::read(path, &card.geometry.bands)
+                .map_err(|e| Failure::Failed(e.to_string()))?;
+            let shape = [columns.rows(), columns.names.len(), 1, 1];
+            Self::empty(path, shape, Stamps::Rows(columns.values))
+        } else if path.extension().is_some_and(|e| e == "safetensors") {
             let set = TrainingSet::open(path)
                 .map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?;
             Self::empty(path, set.shape, Stamps::Set(set))
@@ -142,6 +150,8 @@ impl Source {
         let found = match &self.stamps {
             Stamps::File(file) => file.shape(),
             Stamps::Set(set) => (set.shape[1], set.shape[2], set.shape[3]),
+            // Read as the model's columns.
+            Stamps::Rows(_) => return Ok(()),
         };
         let g = &card.geometry;
         if found != (g.bands.len(), g.side, g.side) {
@@ -159,7 +169,7 @@ impl Source {
         };
         let frame = match &self.stamps {
             Stamps::File(file) => file.primary_header().and_then(|h| h.str("GGFRAME")),
-            Stamps::Set(_) => None,
+            Stamps::Set(_) | Stamps::Rows(_) => None,
         };
         match frame {
             Some(frame) if frame != wanted => self.fail(format!(
@@ -177,8 +187,9 @@ impl Source {
             Stamps::Set(set) => set
                 .column(name)
                 .map_err(|e| Failure::Failed(format!("{}: {e}", path.display()))),
-            Stamps::File(file) => {
-                Ok(index_column(file, name)?.map(|c| c.iter().map(number).collect()))
+            Stamps::File(_) | Stamps::Rows(_) => {
+                let values = self.values(name)?;
+                Ok(values.map(|c| c.iter().map(number).collect()))
             }
         }
     }
@@ -193,14 +204,28 @@ impl Source {
         }
     }
 
+    /// All values of a column of the table beside the stamps; `None` if there is none of that name.
+    fn values(&mut self, name: &str) -> Result<Option<Vec<Value>>, Failure> {
+        match &mut self.stamps {
+            Stamps::File(file) => match file.index()? {
+                Some(table) => table_column(table, name),
+                None => Ok(None),
+            },
+            Stamps::Rows(_) if self.path.extension().is_none_or(|e| e != "npy") => {
+                table_column(Table::open(&self.path)?, name)
+            }
+            Stamps::Rows(_) | Stamps::Set(_) => Ok(None),
+        }
+    }
+
     fn read_ids(&mut self) -> Result<Option<Vec<u64>>, Failure> {
-        let path = self.path.display();
+        let path = self.path.display().to_string();
         match &mut self.stamps {
             Stamps::Set(set) => set
                 .ids()
                 .map_err(|e| Failure::Failed(format!("{path}: {e}"))),
-            Stamps::File(file) => {
-                let Some(values) = index_column(file, "id")? else {
+            Stamps::File(_) | Stamps::Rows(_) => {
+                let Some(values) = self.values("id")? else {
                     return Ok(None);
                 };
                 let ids: Option<Vec<u64>> = values.iter().map(Value::u64).collect();
@@ -256,10 +281,11 @@ impl Source {
             return Ok(Origin::Column(values));
         }
         let values = match &mut self.stamps {
-            Stamps::File(file) if !condition.classes.is_empty() => {
-                index_column(file, name)?.map(|v| v.iter().map(|v| class(condition, v)).collect())
+            Stamps::File(_) | Stamps::Rows(_) if !condition.classes.is_empty() => {
+                let values = self.values(name)?;
+                values.map(|v| v.iter().map(|v| class(condition, v)).collect())
             }
-            Stamps::File(_) | Stamps::Set(_) => self.column(name)?,
+            Stamps::File(_) | Stamps::Rows(_) | Stamps::Set(_) => self.column(name)?,
         };
         if let Some(values) = values {
             return Ok(Origin::Column(values));
@@ -314,6 +340,10 @@ impl Source {
             Stamps::Set(set) => set
                 .read(first, &mut stamps)
                 .map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?,
+            Stamps::Rows(values) => {
+                let len = self.stamp_len;
+                stamps.copy_from_slice(&values[first * len..(first + rows) * len]);
+            }
         }
         if let Some(seed) = self.binarise {
             for (row, stamp) in (first..).zip(stamps.chunks_exact_mut(self.stamp_len)) {
@@ -398,11 +428,8 @@ fn read_labels(path: &Path, condition: &Condition, count: usize) -> Result<Vec<f
     Ok(numbers)
 }
 
-/// A column of the table INDEX.
-fn index_column(file: &StampFile, name: &str) -> Result<Option<Vec<Value>>, Failure> {
-    let Some(mut table) = file.index()? else {
-        return Ok(None);
-    };
+/// A column of a table.
+fn table_column(mut table: Table, name: &str) -> Result<Option<Vec<Value>>, Failure> {
     let Some(column) = table.find_optional(name)? else {
         return Ok(None);
     };

@@ -120,8 +120,14 @@ impl Card {
     /// Checks geometry, conditions and model against each other; lists the tensors of the file.
     pub fn check(&self) -> Result<Vec<TensorSpec>, CardError> {
         let side = self.geometry.side;
-        if !SIDE_RANGE.contains(&side) {
-            let problem = format!("stamp side {side}, expected {SIDE_RANGE:?}");
+        if !SIDE_RANGE.contains(&side) && !self.geometry.is_columns() {
+            let problem = format!("stamp side {side}, expected {SIDE_RANGE:?}, or 1 for columns");
+            return Err(CardError::Contradiction(problem));
+        }
+        if self.geometry.is_columns() && !matches!(self.model, Family::Flow(_) | Family::Made(_)) {
+            let family = self.model.name();
+            let problem =
+                format!("columns of numbers with the family {family}, expected flow or made");
             return Err(CardError::Contradiction(problem));
         }
         if let Some(radius) = self.geometry.half_light_radius
@@ -130,8 +136,9 @@ impl Card {
             let problem = format!("half-light radius of {radius} pixels on a stamp of {side}");
             return Err(CardError::Contradiction(problem));
         }
-        if self.geometry.bands.is_empty() || self.geometry.bands.len() > 16 {
-            let problem = format!("{} bands, expected 1 to 16", self.geometry.bands.len());
+        let (bands, most) = (self.geometry.bands.len(), self.geometry.max_bands());
+        if bands == 0 || bands > most {
+            let problem = format!("{bands} bands, expected 1 to {most}");
             return Err(CardError::Contradiction(problem));
         }
         for (i, band) in self.geometry.bands.iter().enumerate() {

@@ -1,7 +1,8 @@
 //! Stamp geometry: the pixel grid that a model draws on, and its border window.
 //!
 //! A stamp is either a galaxy in its own frame (major axis along x, unit sum, known half-light
-//! radius, border window) or a plain image, whose pixels are as in the data.
+//! radius, border window) or a plain image, whose pixels are as in the data. A row of named columns of numbers is an
+//! image of one pixel, whose bands are the columns.
 //!
 //! A stamp is a row-major `[bands, n, n]` array of `f32`; pixel centres have integer coordinates and
 //! the centre of the stamp is `((n - 1) / 2, (n - 1) / 2)`, which for even `n` is a pixel corner.
@@ -15,6 +16,11 @@ use serde::{Deserialize, Serialize};
 /// The upper bound keeps a small lying file from asking for a large allocation.
 pub const SIDE_RANGE: core::ops::RangeInclusive<usize> = 8..=512;
 
+/// Most columns of a row of numbers.
+pub const MAX_COLUMNS: usize = 4096;
+/// Most bands of a stamp.
+const MAX_BANDS: usize = 16;
+
 /// Fraction of the stamp's inner radius `n / 2` at which the border window starts to fall.
 const WINDOW_FLAT: f64 = 0.8;
 
@@ -22,7 +28,7 @@ const WINDOW_FLAT: f64 = 0.8;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Geometry {
-    /// Side of the square stamp in pixels, within [`SIDE_RANGE`].
+    /// Side of the square stamp in pixels, within [`SIDE_RANGE`]; 1 for columns of numbers.
     pub side: usize,
     /// Name of each band, in the order of the stamp's planes.
     pub bands: Vec<alloc::string::String>,
@@ -32,6 +38,29 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// The geometry of rows of numbers.
+    pub fn columns(names: Vec<alloc::string::String>) -> Self {
+        Geometry {
+            side: 1,
+            bands: names,
+            half_light_radius: None,
+        }
+    }
+
+    /// Whether stamps are rows of numbers, and the bands their columns.
+    pub fn is_columns(&self) -> bool {
+        self.side == 1
+    }
+
+    /// Most bands, or columns.
+    pub fn max_bands(&self) -> usize {
+        if self.is_columns() {
+            MAX_COLUMNS
+        } else {
+            MAX_BANDS
+        }
+    }
+
     /// Number of pixels of one stamp, all bands.
     pub fn pixels(&self) -> usize {
         self.bands.len() * self.side * self.side

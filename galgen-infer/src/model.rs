@@ -1,8 +1,9 @@
 //! A loaded model and a session that draws from it.
 
 use crate::error::LoadError;
+use crate::flow::Unsolved;
 use crate::kernels::Simd;
-use crate::models::{self, flow_vae, vae};
+use crate::models::{self, flow, flow_vae, made, vae};
 use crate::weights::Weights;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -42,6 +43,8 @@ impl Model {
                 Box::new(flow_vae::Engine::new(config, geometry, &weights, simd)?)
             }
             Family::Vae(config) => Box::new(vae::Engine::new(config, geometry, &weights, simd)?),
+            Family::Flow(config) => Box::new(flow::Engine::new(config, &weights, simd)?),
+            Family::Made(config) => Box::new(made::Engine::new(config, &weights, simd)?),
         };
         Ok(Arc::new(Model { card, simd, engine }))
     }
@@ -125,6 +128,15 @@ pub enum DrawError {
          reconstruction and the density of its latent"
     )]
     NoLikelihood,
+    /// The differential equation of a continuous flow was not solved.
+    #[error("{0}")]
+    Unsolved(#[from] Unsolved),
+    /// The weights were stored in 16 bits, and the likelihood was asked for without accepting that.
+    #[error(
+        "the model's weights are stored in 16 bits, which changes ln p by about 0.01 to 0.2 nats: export them as f32, \
+         or accept it (Session::accept_half_precision)"
+    )]
+    HalfPrecision,
     /// The object's size, shear and magnification together leave the range of f64.
     #[error("object {id}: size, shear and magnification cannot be rendered together")]
     Unrenderable {

@@ -29,6 +29,8 @@ const MAX_FILE: u64 = 4 << 30;
 struct Tensor {
     shape: Vec<usize>,
     data: Vec<f32>,
+    /// Whether it was stored in 16 bits.
+    half: bool,
 }
 
 /// Named tensors and the metadata beside them.
@@ -73,6 +75,7 @@ impl Weights {
                 Tensor {
                     shape: info.shape.clone(),
                     data,
+                    half: info.dtype != Dtype::F32,
                 },
             );
         }
@@ -103,7 +106,8 @@ impl Weights {
             .into_iter()
             .map(|(name, shape, data)| {
                 assert_eq!(shape.iter().product::<usize>(), data.len(), "tensor {name}");
-                (name, Tensor { shape, data })
+                let half = false;
+                (name, Tensor { shape, data, half })
             })
             .collect();
         Weights {
@@ -120,6 +124,11 @@ impl Weights {
     /// Names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// Whether any tensor was stored in 16 bits.
+    pub fn any_half(&self) -> bool {
+        self.tensors.values().any(|t| t.half)
     }
 
     /// Checks that the file holds exactly the `expected` tensors, with their shapes and finite

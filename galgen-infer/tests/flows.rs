@@ -7,7 +7,7 @@ use common::{random_weights, rng};
 use galgen_core::math::act::Act;
 use galgen_core::math::spline::SplineSpec;
 use galgen_core::spec::{ElementMap, Flow, Layer, Net, Shape, Transform};
-use galgen_infer::flow::FlowPlan;
+use galgen_infer::flow::{FlowPlan, FlowScratch};
 use galgen_infer::kernels::Simd;
 use galgen_infer::weights::Weights;
 
@@ -34,23 +34,17 @@ fn coupling(keep: usize, map: ElementMap) -> Transform {
 }
 
 fn flow() -> Flow {
-    let spline = ElementMap::Spline(SplineSpec {
-        bins: 8,
-        bound: 5.0,
-    });
+    let spline = ElementMap::Spline(SplineSpec::new(8, 5.0));
     let affine = ElementMap::Affine { bound: 2.0 };
-    Flow {
-        dim: DIM,
-        context: CONTEXT,
-        transforms: vec![
-            Transform::Diagonal,
-            coupling(2, spline),
-            Transform::Permutation(vec![3, 0, 4, 1, 2]),
-            coupling(3, affine),
-            Transform::Permutation(vec![4, 3, 2, 1, 0]),
-            coupling(1, spline),
-        ],
-    }
+    let transforms = vec![
+        Transform::Diagonal,
+        coupling(2, spline),
+        Transform::Permutation(vec![3, 0, 4, 1, 2]),
+        coupling(3, affine),
+        Transform::Permutation(vec![4, 3, 2, 1, 0]),
+        coupling(1, spline),
+    ];
+    Flow::vector(DIM, CONTEXT, transforms)
 }
 
 fn weights(flow: &Flow, seed: u64, size: f32) -> Weights {
@@ -58,12 +52,12 @@ fn weights(flow: &Flow, seed: u64, size: f32) -> Weights {
 }
 
 /// Calls `f` with plans whose weights have this size, their scratch, a context and points.
-fn for_points(size: f32, mut f: impl FnMut(&FlowPlan, &mut [f32], &[f32], [f64; DIM])) {
+fn for_points(size: f32, mut f: impl FnMut(&FlowPlan, &mut FlowScratch, &[f32], [f64; DIM])) {
     let flow = flow();
     for seed in 0..5 {
         let plan =
             FlowPlan::new(&flow, "flow", &weights(&flow, seed, size), Simd::detect()).unwrap();
-        let mut scratch = vec![f32::NAN; plan.scratch_len()];
+        let mut scratch = plan.scratch();
         let mut rng = rng(100 + seed);
         for _ in 0..20 {
             let context = [rng.normal() as f32, rng.normal() as f32];
@@ -79,8 +73,8 @@ fn for_points(size: f32, mut f: impl FnMut(&FlowPlan, &mut [f32], &[f32], [f64; 
 fn generating_undoes_normalising() {
     for_points(1.0, |plan, scratch, context, x| {
         let mut y = x;
-        let there = plan.normalise(&mut y, context, scratch);
-        let back = plan.generate(&mut y, context, scratch);
+        let there = plan.normalise(&mut y, context, scratch).unwrap();
+        let back = plan.generate(&mut y, context, scratch).unwrap();
         for (a, b) in x.iter().zip(y) {
             assert!((a - b).abs() < 1e-6, "{x:?} came back as {y:?}");
         }
@@ -95,15 +89,15 @@ fn the_log_determinant_is_that_of_the_numeric_jacobian() {
     let mut errors = Vec::new();
     for_points(0.2, |plan, scratch, context, x| {
         let mut z = x;
-        let log_det = plan.normalise(&mut z, context, scratch);
+        let log_det = plan.normalise(&mut z, context, scratch).unwrap();
         let h = 1e-3;
         let mut jacobian = [[0.0; DIM]; DIM];
         for j in 0..DIM {
             let (mut up, mut down) = (x, x);
             up[j] += h;
             down[j] -= h;
-            plan.normalise(&mut up, context, scratch);
-            plan.normalise(&mut down, context, scratch);
+            plan.normalise(&mut up, context, scratch).unwrap();
+            plan.normalise(&mut down, context, scratch).unwrap();
             for i in 0..DIM {
                 jacobian[i][j] = (up[i] - down[i]) / (2.0 * h);
             }
@@ -149,17 +143,14 @@ fn a_permutation_moves_what_it_says() {
         vec![1, 0, 2],
     ] {
         let transforms = vec![Transform::Permutation(order.clone())];
-        let flow = Flow {
-            dim: 3,
-            context: 0,
-            transforms,
-        };
+        let flow = Flow::vector(3, 0, transforms);
         let plan = FlowPlan::new(&flow, "flow", &Weights::from_values([]), Simd::Scalar).unwrap();
         let mut x = [10.0, 11.0, 12.0];
-        assert_eq!(plan.normalise(&mut x, &[], &mut []), 0.0);
+        let mut scratch = plan.scratch();
+        assert_eq!(plan.normalise(&mut x, &[], &mut scratch), Ok(0.0));
         let want: Vec<f64> = order.iter().map(|&from| 10.0 + f64::from(from)).collect();
         assert_eq!(x.to_vec(), want);
-        plan.generate(&mut x, &[], &mut []);
+        plan.generate(&mut x, &[], &mut scratch).unwrap();
         assert_eq!(x, [10.0, 11.0, 12.0]);
     }
 }
@@ -171,7 +162,9 @@ fn levels_agree_to_the_bit() {
     let draw = |simd| {
         let plan = FlowPlan::new(&flow, "flow", &weights, simd).unwrap();
         let mut z = [0.3, -1.0, 0.2, 2.0, -0.1];
-        let log_det = plan.generate(&mut z, &[0.1, -0.4], &mut vec![0.0; plan.scratch_len()]);
+        let log_det = plan
+            .generate(&mut z, &[0.1, -0.4], &mut plan.scratch())
+            .unwrap();
         (z.map(f64::to_bits), log_det.to_bits())
     };
     for simd in Simd::available() {

@@ -5,7 +5,10 @@ mod common;
 use common::{random_weights, rng};
 use galgen_core::math::act::Act;
 use galgen_core::math::spline::SplineSpec;
-use galgen_core::spec::{ElementMap, Flow, Layer, Net, Shape, Transform};
+use galgen_core::spec::{
+    Continuous, Direction, ElementMap, Factors, Flow, Layer, Made, Net, Shape, Solver, Transform,
+    Velocity,
+};
 use galgen_infer::flow::FlowPlan;
 use galgen_infer::kernels::Simd;
 use galgen_infer::lower::Plan;
@@ -92,35 +95,60 @@ fn a_plan_with_every_layer_allocates_nothing() {
 
 #[test]
 fn a_flow_allocates_nothing() {
-    let spline = ElementMap::Spline(SplineSpec {
-        bins: 8,
-        bound: 4.0,
-    });
+    let spline = ElementMap::Spline(SplineSpec::new(8, 4.0));
     let net = Net {
         input: Shape::Vector(2),
         context: 1,
         layers: vec![Layer::AppendContext, Layer::linear(3 * spline.parameters())],
     };
-    let flow = Flow {
-        dim: 5,
+    let made = Made {
+        elements: 5,
         context: 1,
-        transforms: vec![
-            Transform::Diagonal,
-            Transform::Permutation(vec![4, 2, 0, 1, 3]),
-            Transform::Coupling {
-                keep: 2,
-                net,
-                map: spline,
-            },
+        hidden: &[12, 12],
+        activation: Act::Tanh,
+        parameters: 2,
+        order: &[],
+    };
+    let field = Net {
+        input: Shape::Vector(5),
+        context: 2,
+        layers: vec![
+            Layer::AppendContext,
+            Layer::linear(7),
+            Layer::Activation(Act::Tanh),
+            Layer::linear(5),
         ],
     };
+    let transforms = vec![
+        Transform::Diagonal,
+        Transform::Permutation(vec![4, 2, 0, 1, 3]),
+        Transform::Coupling {
+            keep: 2,
+            net,
+            map: spline,
+        },
+        Transform::Linear(Factors::Dense),
+        Transform::Planar,
+        Transform::Autoregressive {
+            net: made.net(),
+            map: ElementMap::Affine { bound: 3.0 },
+            one_pass: Direction::Normalise,
+            order: vec![],
+        },
+        Transform::Continuous(Continuous {
+            velocity: Velocity::Net(field),
+            frequencies: 0,
+            solver: Solver::default(),
+        }),
+    ];
+    let flow = Flow::vector(5, 1, transforms);
     let weights = random_weights(&flow.tensors("flow").unwrap(), &mut rng(1), 1.0);
     let plan = FlowPlan::new(&flow, "flow", &weights, Simd::detect()).unwrap();
-    let mut scratch = vec![0.0; plan.scratch_len()];
+    let mut scratch = plan.scratch();
     let mut x = [0.1, -0.2, 0.3, 1.5, -0.7];
     let count = allocations(|| {
-        plan.normalise(&mut x, &[0.5], &mut scratch);
-        plan.generate(&mut x, &[0.5], &mut scratch);
+        plan.normalise(&mut x, &[0.5], &mut scratch).unwrap();
+        plan.generate(&mut x, &[0.5], &mut scratch).unwrap();
     });
     assert_eq!(count, 0);
 }

@@ -8,6 +8,7 @@
 pub mod atomic;
 pub mod canvas;
 pub mod catalog;
+pub mod columns;
 pub mod fits;
 pub mod idx;
 pub mod plot;

@@ -4,8 +4,8 @@ use crate::data::images::ImageSamples;
 use crate::data::set::TrainingSet;
 use crate::export::{self, export};
 use crate::fit::flow_vae::Trainer;
-use crate::fit::{Training, vae};
-use crate::recipe::{Family, ImageRecipe, Recipe};
+use crate::fit::{Training, flow, vae};
+use crate::recipe::{Family, FlowRecipe, ImageRecipe, Recipe};
 use crate::samples::Samples;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
@@ -53,7 +53,40 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
     match Family::of(&args.recipe).map_err(|e| e.to_string())? {
         Family::FlowVae => run_flow_vae(args),
         Family::Vae | Family::Autoencoder => run_vae(args),
+        Family::Flow => run_flow(args),
     }
+}
+
+fn run_flow(args: &FitArgs) -> Result<(), String> {
+    let recipe = FlowRecipe::load(&args.recipe).map_err(|e| e.to_string())?;
+    let device = open_device(args.device)?;
+    let samples = ImageSamples::load(&recipe.data, &args.data)?;
+    announce(args, samples.training.len(), samples.validation.len());
+    let mut trainer = flow::Trainer::new(
+        &recipe,
+        &samples,
+        &args.out,
+        &device,
+        args.resume,
+        args.quiet,
+    )
+    .map_err(|e| e.to_string())?;
+    let start = Instant::now();
+    let done = trainer.run(args.max_steps).map_err(|e| e.to_string())?;
+    if !finished(args, done) {
+        return Ok(());
+    }
+    let path = args.out.join(MODEL);
+    let mut provenance = provenance(&recipe, &trainer.training, start.elapsed().as_secs());
+    provenance["data"] = json!(recipe.data.credit);
+    provenance["training_objects"] = json!(samples.training.len());
+    provenance["validation_objects"] = json!(samples.validation.len());
+    provenance["storage"] = json!("f32");
+    export::flow::export(&trainer, provenance, &path).map_err(|e| e.to_string())?;
+    if !args.quiet {
+        eprintln!("model: {}", path.display());
+    }
+    Ok(())
 }
 
 fn run_vae(args: &FitArgs) -> Result<(), String> {

@@ -2,14 +2,17 @@
 //!
 //! Tensors are batch first: `[b, n]` for vectors, `[b, channels, height, width]` for maps.
 
+mod continuous;
+mod element;
+mod flow;
+
+pub use flow::{initialise, log_prob, normalise};
+
 use crate::ops;
 use crate::params::Parameters;
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use galgen_core::math::act::Act;
-use galgen_core::math::spline::{MIN_BIN, MIN_DERIVATIVE, SplineSpec};
-use galgen_core::spec::{
-    CausalMask, Degrees, ElementMap, Flow, Layer, Net, Padding, Shape, Transform,
-};
+use galgen_core::spec::{CausalMask, Degrees, Layer, Net, Padding, Shape};
 
 /// Output of `net`, whose tensors are named under `prefix`, on a batch `x` with its `context` `[b, k]`
 /// (absent for a net without context).
@@ -231,114 +234,4 @@ fn causal_mask(mask: CausalMask, kernel: [usize; 2], like: &Tensor) -> Result<Te
         })
         .collect();
     Tensor::from_vec(keep, (1, 1, kernel[0], kernel[1]), like.device())?.to_dtype(like.dtype())
-}
-
-/// z = flow(x) and ln |det dz/dx| `[b]` for a batch `x` `[b, dim]`.
-pub fn normalise(
-    flow: &Flow,
-    prefix: &str,
-    parameters: &Parameters,
-    x: &Tensor,
-    context: Option<&Tensor>,
-) -> Result<(Tensor, Tensor)> {
-    let b = x.dim(0)?;
-    let mut z = x.clone();
-    let mut log_det = Tensor::zeros(b, x.dtype(), x.device())?;
-    for (i, transform) in flow.transforms.iter().enumerate() {
-        let path = format!("{prefix}.{i}");
-        match transform {
-            Transform::Diagonal => {
-                let log_scale = parameters.get(&format!("{path}.log_scale"))?;
-                let shift = parameters.get(&format!("{path}.shift"))?;
-                z = z
-                    .broadcast_sub(shift)?
-                    .broadcast_mul(&log_scale.neg()?.exp()?)?;
-                log_det = log_det.broadcast_sub(&log_scale.sum_all()?)?;
-            }
-            Transform::Permutation(order) => {
-                let order = Tensor::new(order.as_slice(), x.device())?;
-                z = z.index_select(&order, 1)?;
-            }
-            Transform::Coupling { keep, net, map } => {
-                let kept = z.narrow(1, 0, *keep)?.contiguous()?;
-                let rest = z.narrow(1, *keep, flow.dim - keep)?.contiguous()?;
-                let raw = forward(net, &format!("{path}.net"), parameters, &kept, context)?;
-                let raw = raw.reshape((b, flow.dim - keep, map.parameters()))?;
-                let (mapped, ld) = match map {
-                    ElementMap::Affine { bound } => affine(&rest, &raw, *bound)?,
-                    ElementMap::Spline(spec) => spline(&rest, &raw, spec)?,
-                };
-                z = Tensor::cat(&[&kept, &mapped], 1)?;
-                log_det = (log_det + ld.sum(1)?)?;
-            }
-        }
-    }
-    Ok((z, log_det))
-}
-
-/// z and ln |dz/dx| of each element, both `[b, n]`.
-fn affine(x: &Tensor, raw: &Tensor, bound: f64) -> Result<(Tensor, Tensor)> {
-    let shift = raw.narrow(2, 0, 1)?.squeeze(2)?;
-    let s = ((raw.narrow(2, 1, 1)?.squeeze(2)? * (1.0 / bound))?.tanh()? * bound)?;
-    let z = (x.sub(&shift)? * s.neg()?.exp()?)?;
-    Ok((z, s.neg()?))
-}
-
-/// The rational-quadratic spline of `galgen_core::math::spline` on a batch: x `[b, n]`, raw
-/// `[b, n, 3 bins - 1]`. Points outside are clamped before the spline and selected after it, so that
-/// no gradient meets an infinity.
-fn spline(x: &Tensor, raw: &Tensor, spec: &SplineSpec) -> Result<(Tensor, Tensor)> {
-    let k = spec.bins;
-    let (b, n) = x.dims2()?;
-    let bound = spec.bound;
-    let outside = x.abs()?.ge(bound)?;
-    let inside = x.clamp(-bound, bound)?;
-
-    let (wx, knots_x) = knots(&raw.narrow(2, 0, k)?, bound)?;
-    let (wy, knots_y) = knots(&raw.narrow(2, k, k)?, bound)?;
-    let slopes = (ops::activate(
-        &(raw.narrow(2, 2 * k, k - 1)?.contiguous()? + SplineSpec::derivative_offset())?,
-        ops::Activation::Softplus,
-    )? + MIN_DERIVATIVE)?;
-    let one = Tensor::ones((b, n, 1), x.dtype(), x.device())?;
-    let slopes = Tensor::cat(&[&one, &slopes, &one], 2)?;
-
-    // Bin = number of inner knots at or left of x; a constant for the gradient.
-    let column = inside.unsqueeze(2)?;
-    let bin = column
-        .broadcast_ge(&knots_x.narrow(2, 1, k - 1)?)?
-        .to_dtype(DType::U32)?
-        .sum_keepdim(D::Minus1)?;
-    let pick = |t: &Tensor, index: &Tensor| t.contiguous()?.gather(index, 2)?.squeeze(2);
-    let next = (&bin + 1.0)?;
-    let (width, height) = (pick(&wx, &bin)?, pick(&wy, &bin)?);
-    let (x0, y0) = (pick(&knots_x, &bin)?, pick(&knots_y, &bin)?);
-    let (d0, d1) = (pick(&slopes, &bin)?, pick(&slopes, &next)?);
-
-    let s = (&height / &width)?;
-    let t = ((&inside - &x0)? / &width)?.clamp(0.0, 1.0)?;
-    let u = t.affine(-1.0, 1.0)?;
-    let r = (&t * &u)?;
-    let curve = ((&d0 + &d1)? - (&s * 2.0)?)?;
-    let denominator = (&s + (&curve * &r)?)?;
-    let value = (&y0 + ((&height * ((&s * t.sqr()?)? + (&d0 * &r)?)?)? / &denominator)?)?;
-    let numerator =
-        (s.sqr()? * (((&d1 * t.sqr()?)? + (&s * &r)?.affine(2.0, 0.0)?)? + (&d0 * u.sqr()?)?)?)?;
-    let log_slope = (numerator.log()? - (denominator.log()? * 2.0)?)?;
-    Ok((
-        outside.where_cond(x, &value)?,
-        outside.where_cond(&log_slope.zeros_like()?, &log_slope)?,
-    ))
-}
-
-/// Bin sizes `[b, n, k]` and their left edges `[b, n, k]` on [-bound, bound].
-fn knots(raw: &Tensor, bound: f64) -> Result<(Tensor, Tensor)> {
-    let k = raw.dim(2)?;
-    let fraction = candle_nn::ops::softmax(&raw.contiguous()?, 2)?;
-    let sizes = fraction.affine(
-        2.0 * bound * (1.0 - MIN_BIN * k as f64),
-        2.0 * bound * MIN_BIN,
-    )?;
-    let edges = ((sizes.cumsum(2)? - &sizes)? - bound)?;
-    Ok((sizes, edges))
 }

@@ -1,7 +1,9 @@
 //! Recipes: one TOML file says everything about a training, so that it can be repeated.
 
+mod flow;
 mod images;
 
+pub use flow::FlowRecipe;
 pub use images::{Binarise, ImageData, ImageRecipe, Labels, Objective};
 
 use crate::samples::Likelihood;
@@ -75,6 +77,8 @@ pub enum Family {
     Vae,
     /// An [`ImageRecipe`] without.
     Autoencoder,
+    /// A [`FlowRecipe`].
+    Flow,
 }
 
 impl Family {

@@ -301,7 +301,7 @@ fn layers_and_transforms(report: &mut Report) {
                     .to_dtype(dtype)?
                     .to_device(device)
             };
-            let x = upload(points.concat(), flow.dim)?;
+            let x = upload(points.concat(), flow.dim())?;
             let context = match flow.context {
                 0 => None,
                 n => Some(upload(contexts.concat(), n)?),

@@ -163,13 +163,13 @@ fn every_transform() {
             input: points.concat(),
             context: contexts.concat(),
         };
-        let weights = random_values(ROWS * flow.dim, 41 + case.seed);
+        let weights = random_values(ROWS * flow.dim(), 41 + case.seed);
         let parameters = parameters(&point.tensors, DType::F64);
-        let x = variable(&point.input, &[ROWS, flow.dim]);
+        let x = variable(&point.input, &[ROWS, flow.dim()]);
         let c = (flow.context > 0).then(|| variable(&point.context, &[ROWS, flow.context]));
         let loss = || -> Result<Tensor> {
             let (z, log_det) = normalise(flow, "flow", &parameters, &x, c.as_deref())?;
-            let z = (z * tensor(&weights, &[ROWS, flow.dim], DType::F64))?.sum_all()?;
+            let z = (z * tensor(&weights, &[ROWS, flow.dim()], DType::F64))?.sum_all()?;
             z + (log_det.sum_all()? * 0.7)?
         };
         let mut inputs = vec![("input", &x)];
@@ -178,10 +178,10 @@ fn every_transform() {
         compare(case.name, &point, &found, |p| {
             let referee = Referee::new(p.tensors.clone());
             let one = |r: usize| {
-                let x = &p.input[r * flow.dim..][..flow.dim];
+                let x = &p.input[r * flow.dim()..][..flow.dim()];
                 let c = &p.context[r * flow.context..][..flow.context];
                 let (z, log_det) = referee.flow(flow, "flow", Direction::Normalise, x, c);
-                dot(&z, &weights[r * flow.dim..]) + 0.7 * log_det
+                dot(&z, &weights[r * flow.dim()..]) + 0.7 * log_det
             };
             (0..ROWS).map(one).sum()
         });

@@ -7,14 +7,14 @@ mod models;
 mod nets;
 mod random;
 
-pub use flows::flows;
+pub use flows::{continuous_flows, flows};
 pub use models::models;
 pub use nets::nets;
 pub use random::random_net;
 
 use crate::tensors::{Tensors, random_values, random_weights};
 use galgen_core::math::act::Act;
-use galgen_core::spec::{CausalMask, Flow, Layer, Net, Padding};
+use galgen_core::spec::{CausalMask, Flow, Layer, Net, Padding, Transform};
 
 /// A net, with random weights and inputs that its name and `seed` fix.
 pub struct NetCase {
@@ -27,6 +27,7 @@ pub struct NetCase {
 }
 
 /// A flow, with random weights and points.
+#[derive(Clone)]
 pub struct FlowCase {
     /// What the case is about.
     pub name: &'static str,
@@ -66,13 +67,16 @@ impl FlowCase {
         )
     }
 
-    /// The `i`-th random (point, context). Deviation 2, so that some elements fall in the tails.
+    /// The `i`-th random (point, context). Deviation 2, so that some elements fall in the tails; within (0, 1) where a
+    /// flow begins with a logit.
     pub fn item(&self, i: u64) -> (Vec<f64>, Vec<f64>) {
         let seed = 1000 * self.seed + 2 * i;
-        let point = random_values(self.flow.dim, seed)
-            .iter()
-            .map(|v| 2.0 * v)
-            .collect();
+        let domain = |v: &f64| match self.flow.transforms.first() {
+            Some(Transform::Logit { .. }) => f64::from(crate::scalar::logistic(2.0 * v) as f32),
+            _ => 2.0 * v,
+        };
+        let point = random_values(self.flow.dim(), seed);
+        let point = point.iter().map(domain).collect();
         (point, random_values(self.flow.context, seed + 1))
     }
 }

@@ -6,7 +6,7 @@ use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
 use galgen_core::condition::{Condition, Conditions};
 use galgen_core::math::act::Act;
 use galgen_core::models::{
-    Family, FlowVaePreset, Forward, Likelihood, Network, Posterior, Vae, VaePreset,
+    Family, FlowModel, FlowVaePreset, Forward, Likelihood, Network, Posterior, Vae, VaePreset,
 };
 use galgen_core::stamp::Geometry;
 use serde_json::Value;
@@ -85,6 +85,32 @@ pub fn vae_card(
     };
     card.fingerprint = card.compute_fingerprint();
     card
+}
+
+/// The card of a flow on plain images, or on rows of numbers (side 1).
+pub fn flow_card(model: FlowModel, geometry: Geometry, conditions: Conditions) -> Card {
+    let mut card = Card {
+        name: "flow".into(),
+        geometry,
+        psf: "none".into(),
+        conditions,
+        model: Family::Flow(model),
+        ..card(16)
+    };
+    card.fingerprint = card.compute_fingerprint();
+    card
+}
+
+/// The tensors of `card` at random, calm enough that densities of few dimensions can be integrated on a grid.
+pub fn calm_tensors(card: &Card, seed: u64) -> Tensors {
+    let mut tensors = random_weights(&card.check().expect("a consistent card"), seed);
+    for (name, (_, values)) in &mut tensors {
+        let calm = if name.contains(".net.") { 0.7 } else { 0.3 };
+        values
+            .iter_mut()
+            .for_each(|v| *v = f64::from((calm * *v) as f32));
+    }
+    tensors
 }
 
 /// A condition of three classes.

@@ -352,25 +352,29 @@ impl FlowJudge<'_, '_> {
         let mut log_det = 0.0;
         for k in 0..=flow.transforms.len() {
             let (piece, own) = partial(flow, tensors, run.direction, k);
+            // What has been split off before the piece is none of its business.
+            let dim = piece.dim();
             let (found, found_log_det) =
-                (self.engine)(&piece, &own, run.direction, run.point, run.context);
+                (self.engine)(&piece, &own, run.direction, &run.point[..dim], run.context);
             let expected = match k.checked_sub(1) {
-                None => run.point,
+                None => &run.point[..dim],
                 Some(last) => {
-                    log_det += trace[last].1[flow.dim];
-                    &trace[last].1[..flow.dim]
+                    log_det += trace[last].1[flow.dim()];
+                    &trace[last].1[..dim]
                 }
             };
-            let moves = piece
-                .transforms
-                .iter()
-                .all(|t| matches!(t, Transform::Permutation(_)));
+            let moves = piece.transforms.iter().all(|t| {
+                matches!(
+                    t,
+                    Transform::Permutation(_) | Transform::Squeeze | Transform::Split { .. }
+                )
+            });
             let bound = |bound: f64| if moves { 0.0 } else { bound };
             let at = format!("{}, {:?}, after {k} transforms", run.name, run.direction);
             let error = relative_error(&found, expected);
             self.values
                 .note(at.clone(), error, bound(self.tolerance.values));
-            let error = (found_log_det - log_det).abs() / flow.dim as f64;
+            let error = (found_log_det - log_det).abs() / flow.dim() as f64;
             let error = if error.is_nan() { f64::INFINITY } else { error };
             self.log_det.note(at, error, bound(self.tolerance.log_det));
         }
@@ -384,6 +388,7 @@ fn partial(flow: &Flow, tensors: &Tensors, direction: Direction, k: usize) -> (F
         Direction::Normalise => 0..k,
         Direction::Generate => n - k..n,
     };
+    let shape = flow.check().expect("a checked flow")[kept.start];
     let mut own = Tensors::new();
     for (new, old) in kept.clone().enumerate() {
         rename(
@@ -395,6 +400,7 @@ fn partial(flow: &Flow, tensors: &Tensors, direction: Direction, k: usize) -> (F
     }
     (
         Flow {
+            shape,
             transforms: flow.transforms[kept].to_vec(),
             ..flow.clone()
         },

@@ -1,12 +1,12 @@
-//! The referee: a plain-loop interpreter of a [`Net`] or [`Flow`] in f64, with no fusion, no layout
+//! The referee: a plain-loop interpreter of a [`Net`] or a flow in f64, with no fusion, no layout
 //! and no kernel, only the definition of each layer.
 
+mod flow;
+
 use crate::compare::Trace;
-use crate::scalar::{Spline, activation, logistic};
+use crate::scalar::{activation, logistic};
 use crate::tensors::Tensors;
-use galgen_core::spec::{
-    CausalMask, Degrees, Direction, ElementMap, Flow, Layer, Net, Padding, Shape, Transform,
-};
+use galgen_core::spec::{CausalMask, Degrees, Layer, Net, Padding, Shape};
 
 /// A set of tensors and the meaning of every layer.
 pub struct Referee {
@@ -224,120 +224,6 @@ impl Referee {
         match self.tensors.get(name) {
             Some((_, values)) => values,
             None => panic!("no tensor {name}"),
-        }
-    }
-
-    /// `flow` in either direction: (values, ln |det| of the map that was applied).
-    pub fn flow(
-        &self,
-        flow: &Flow,
-        prefix: &str,
-        direction: Direction,
-        values: &[f64],
-        context: &[f64],
-    ) -> (Vec<f64>, f64) {
-        let trace = self.flow_trace(flow, prefix, direction, values, context);
-        let log_det = trace.iter().map(|(_, v)| v[flow.dim]).sum();
-        match trace.last() {
-            Some((_, v)) => (v[..flow.dim].to_vec(), log_det),
-            None => (values.to_vec(), 0.0),
-        }
-    }
-
-    /// After every transform, in the order of application, by its index: the `dim` values, then
-    /// ln |det| of that transform.
-    pub fn flow_trace(
-        &self,
-        flow: &Flow,
-        prefix: &str,
-        direction: Direction,
-        values: &[f64],
-        context: &[f64],
-    ) -> Trace {
-        assert_eq!((values.len(), context.len()), (flow.dim, flow.context));
-        let mut order: Vec<usize> = (0..flow.transforms.len()).collect();
-        if direction == Direction::Generate {
-            order.reverse();
-        }
-        let mut values = values.to_vec();
-        let mut trace = Trace::new();
-        for i in order {
-            let path = format!("{prefix}.{i}");
-            let log_det =
-                self.transform(&flow.transforms[i], &path, direction, &mut values, context);
-            trace.push((i.to_string(), [&values[..], &[log_det]].concat()));
-        }
-        trace
-    }
-
-    fn transform(
-        &self,
-        transform: &Transform,
-        path: &str,
-        direction: Direction,
-        v: &mut [f64],
-        context: &[f64],
-    ) -> f64 {
-        match transform {
-            Transform::Diagonal => {
-                let shift = self.tensor(&format!("{path}.shift"));
-                let log_scale = self.tensor(&format!("{path}.log_scale"));
-                (0..v.len())
-                    .map(|i| affine(&mut v[i], shift[i], log_scale[i], direction))
-                    .sum()
-            }
-            Transform::Permutation(order) => {
-                let old = v.to_vec();
-                for (i, &from) in order.iter().enumerate() {
-                    match direction {
-                        Direction::Normalise => v[i] = old[from as usize],
-                        Direction::Generate => v[from as usize] = old[i],
-                    }
-                }
-                0.0
-            }
-            Transform::Coupling { keep, net, map } => {
-                let raw = self.run(net, &format!("{path}.net"), &v[..*keep], context);
-                let mapped = v.len() - keep;
-                let per_element = raw.len() / mapped;
-                (0..mapped)
-                    .map(|i| {
-                        let raw = &raw[i * per_element..(i + 1) * per_element];
-                        element(map, raw, direction, &mut v[keep + i])
-                    })
-                    .sum()
-            }
-        }
-    }
-}
-
-fn element(map: &ElementMap, raw: &[f64], direction: Direction, v: &mut f64) -> f64 {
-    match map {
-        ElementMap::Affine { bound } => {
-            affine(v, raw[0], bound * (raw[1] / bound).tanh(), direction)
-        }
-        ElementMap::Spline(spec) => {
-            let spline = Spline::new(spec.bins, spec.bound, raw);
-            let (value, log_det) = match direction {
-                Direction::Normalise => spline.forward(*v),
-                Direction::Generate => spline.inverse(*v),
-            };
-            *v = value;
-            log_det
-        }
-    }
-}
-
-/// z = (x - shift) e^-s and its inverse x = z e^s + shift.
-fn affine(v: &mut f64, shift: f64, s: f64, direction: Direction) -> f64 {
-    match direction {
-        Direction::Normalise => {
-            *v = (*v - shift) / s.exp();
-            -s
-        }
-        Direction::Generate => {
-            *v = *v * s.exp() + shift;
-            s
         }
     }
 }

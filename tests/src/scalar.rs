@@ -3,6 +3,7 @@
 //! galgen-core, not from its code.
 
 use galgen_core::math::act::Act;
+use galgen_core::math::spline::{Knots, SplineSpec};
 
 /// An activation by its formula.
 pub fn activation(act: Act, x: f64) -> f64 {
@@ -57,7 +58,12 @@ pub struct Spline {
 
 impl Spline {
     /// From raw parameters: K widths, K heights, K - 1 inner derivatives.
-    pub fn new(bins: usize, bound: f64, raw: &[f64]) -> Self {
+    pub fn new(spec: &SplineSpec, raw: &[f64]) -> Self {
+        let SplineSpec {
+            bins,
+            bound,
+            knots: rule,
+        } = *spec;
         assert_eq!(
             raw.len(),
             3 * bins - 1,
@@ -65,14 +71,18 @@ impl Spline {
         );
         // softplus(offset) = 1 - 1e-3, so that a raw derivative of 0 is a slope of 1.
         let offset = ((1.0f64 - 1e-3).exp() - 1.0).ln();
-        let inner = raw[2 * bins..].iter().map(|r| 1e-3 + softplus(r + offset));
+        let clip = (1e3f64).ln();
+        let inner = raw[2 * bins..].iter().map(|&r| match rule {
+            Knots::Floored => 1e-3 + softplus(r + offset),
+            Knots::SoftClipped => (r / (1.0 + r.abs() / clip)).exp(),
+        });
         let slope = std::iter::once(1.0)
             .chain(inner)
             .chain(std::iter::once(1.0))
             .collect();
         Spline {
-            x: knots(&raw[..bins], bound),
-            y: knots(&raw[bins..2 * bins], bound),
+            x: knots(&raw[..bins], bound, rule),
+            y: knots(&raw[bins..2 * bins], bound, rule),
             slope,
         }
     }
@@ -128,16 +138,41 @@ fn bin(knots: &[f64], v: f64) -> Option<usize> {
     (0..knots.len() - 1).find(|&k| v < knots[k + 1])
 }
 
-fn knots(raw: &[f64], bound: f64) -> Vec<f64> {
+fn knots(raw: &[f64], bound: f64, rule: Knots) -> Vec<f64> {
+    let (least, raw): (f64, Vec<f64>) = match rule {
+        Knots::Floored => (1e-3, raw.to_vec()),
+        Knots::SoftClipped => {
+            let clip = |r: &f64| r / (1.0 + (2.0 * r / (1e3f64).ln()).abs());
+            (0.0, raw.iter().map(clip).collect())
+        }
+    };
     let largest = raw.iter().copied().fold(f64::MIN, f64::max);
     let e: Vec<f64> = raw.iter().map(|r| (r - largest).exp()).collect();
     let total: f64 = e.iter().sum();
-    let share = 1.0 - 1e-3 * raw.len() as f64;
+    let share = 1.0 - least * raw.len() as f64;
     let mut knots = vec![-bound];
     for e in e {
-        let width = 2.0 * bound * (1e-3 + share * e / total);
+        let width = 2.0 * bound * (least + share * e / total);
         knots.push(knots[knots.len() - 1] + width);
     }
     knots[raw.len()] = bound;
     knots
+}
+
+/// logit F(x) and ln of its derivative for a mixture of logistics with the distribution F: K logits, K means, K ln
+/// scales soft-clipped to 7. By the sums of F and 1 - F themselves.
+pub fn logistic_mixture(raw: &[f64], components: usize, x: f64) -> (f64, f64) {
+    let (logits, rest) = raw.split_at(components);
+    let (means, scales) = rest.split_at(components);
+    let weights: Vec<f64> = logits.iter().map(|l| l.exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let (mut below, mut above, mut density) = (0.0, 0.0, 0.0);
+    for k in 0..components {
+        let scale = (scales[k] / (1.0 + scales[k].abs() / 7.0)).exp();
+        let (t, w) = ((x - means[k]) / scale, weights[k] / total);
+        below += w * logistic(t);
+        above += w * logistic(-t);
+        density += w * logistic(t) * logistic(-t) / scale;
+    }
+    ((below / above).ln(), (density / below / above).ln())
 }

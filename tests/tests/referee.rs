@@ -2,7 +2,7 @@
 //! complete.
 
 use galgen_core::math::act::Act;
-use galgen_core::spec::{Direction, ElementMap, Layer, Net, Shape, Transform};
+use galgen_core::spec::{Direction, ElementMap, Factors, Layer, Net, Shape, Transform};
 use galgen_tests::compare::{first_difference, relative_error};
 use galgen_tests::referee::Referee;
 use galgen_tests::tensors::{Tensors, read_safetensors, write_safetensors};
@@ -47,18 +47,31 @@ fn transform_name(transform: &Transform) -> &'static str {
     match transform {
         Transform::Diagonal => "diagonal",
         Transform::Permutation(_) => "permutation",
-        Transform::Coupling {
-            map: ElementMap::Affine { .. },
-            ..
-        } => "affine coupling",
-        Transform::Coupling {
-            map: ElementMap::Spline(_),
-            ..
-        } => "spline coupling",
+        Transform::Coupling { map, .. } => match map {
+            ElementMap::Affine { .. } => "affine coupling",
+            ElementMap::Additive => "additive coupling",
+            ElementMap::ScaleShift(_) => "coupling that scales, then shifts",
+            ElementMap::ShiftScale(_) => "coupling that shifts, then scales",
+            ElementMap::Spline(_) => "spline coupling",
+            ElementMap::LogisticMixture { .. } => "mixture coupling",
+        },
+        Transform::Checkerboard { .. } => "checkerboard",
+        Transform::Autoregressive { one_pass, .. } => match one_pass {
+            Direction::Normalise => "masked autoregressive",
+            Direction::Generate => "inverse autoregressive",
+        },
+        Transform::Linear(Factors::Dense) => "dense matrix",
+        Transform::Linear(Factors::Lu { .. }) => "factors of a matrix",
+        Transform::LeakyRelu => "leaky",
+        Transform::Logit { .. } => "logit",
+        Transform::Squeeze => "squeeze",
+        Transform::Split { .. } => "split",
+        Transform::Planar => "planar",
+        Transform::Continuous(_) => "continuous",
     }
 }
 
-const TRANSFORMS: usize = 4;
+const TRANSFORMS: usize = 19;
 
 fn collect(layers: &[Layer], names: &mut BTreeSet<&'static str>) {
     for layer in layers {
@@ -76,7 +89,8 @@ fn the_cases_use_every_layer_and_every_transform() {
         .iter()
         .for_each(|case| collect(&case.net.layers, &mut layers));
     assert_eq!(layers.len(), LAYERS, "{layers:?}");
-    let transforms: BTreeSet<_> = cases::flows()
+    let flows = [cases::flows(), cases::continuous_flows()].concat();
+    let transforms: BTreeSet<_> = flows
         .iter()
         .flat_map(|c| c.flow.transforms.iter().map(transform_name))
         .collect();

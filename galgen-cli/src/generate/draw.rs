@@ -155,6 +155,8 @@ fn problem(row: &CatalogRow, error: &DrawError) -> RowProblem {
         | DrawError::Class(_)
         | DrawError::NotGalaxies
         | DrawError::NotImages
+        | DrawError::HalfPrecision
+        | DrawError::Unsolved(_)
         | DrawError::NoLikelihood => ("galaxy", "not drawn".into(), error.to_string()),
     };
     RowProblem {

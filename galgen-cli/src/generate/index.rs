@@ -22,7 +22,11 @@ pub fn layout(file: &ModelFile, output: &Output) -> StampLayout {
         Output::Rendered { renderer, .. } => (renderer.grid().height, renderer.grid().width),
     };
     let image = matches!(output, Output::Image(_));
-    let columns = columns(&file.model.card().conditions, image);
+    let mut columns = columns(&file.model.card().conditions, image);
+    if geometry.is_columns() {
+        let drawn = |name: &String| Column::new(name, CellKind::F32, "", "drawn");
+        columns.extend(geometry.bands.iter().map(drawn));
+    }
     StampLayout {
         bands: geometry.bands.len(),
         height,

@@ -18,7 +18,7 @@ use galgen_core::condition::{Conditions, concentration_from_sersic};
 use galgen_infer::Session;
 use galgen_infer::render::{Grid, Noise, PhotonNoise, Renderer};
 use galgen_io::catalog::{Catalog, CatalogSpec, Condition};
-use galgen_io::stamps::StampWriter;
+use galgen_io::stamps::{Cell, StampWriter};
 use picture::Picture;
 use rows::{Counted, Rows, Source, range_of_job};
 use std::cell::RefCell;
@@ -56,6 +56,10 @@ pub fn run(args: &GenerateArgs) -> Result<Outcome, Failure> {
     };
     let size_definition = draw::size_definition(size_definition);
     let layout = index::layout(&file, &output);
+    if args.png.is_some() && file.model.card().geometry.is_columns() {
+        let problem = "--png: the model draws rows of numbers, which are no pictures";
+        return Err(Failure::Usage(problem.into()));
+    }
     let provenance = index::provenance(args, &file, &output, size_definition);
     let picture = args
         .png
@@ -66,6 +70,7 @@ pub fn run(args: &GenerateArgs) -> Result<Outcome, Failure> {
         writer: StampWriter::create(&args.out, layout, &provenance)?,
         conditions: file.model.card().conditions.clone(),
         image: is_image(&file),
+        rows: file.model.card().geometry.is_columns(),
         problems: Problems::default(),
         drawn: 0,
         extrapolated: 0,
@@ -255,6 +260,8 @@ struct Sink {
     picture: Option<Picture>,
     conditions: Conditions,
     image: bool,
+    /// Whether images are rows of numbers.
+    rows: bool,
     problems: Problems,
     drawn: u64,
     extrapolated: u64,
@@ -263,6 +270,14 @@ struct Sink {
 }
 
 impl Sink {
+    /// The cells of a row of numbers that was drawn; none of an image.
+    fn columns(&self, stamp: &[f32]) -> Vec<Cell> {
+        match self.rows {
+            true => stamp.iter().map(|&v| Cell::F32(v)).collect(),
+            false => Vec::new(),
+        }
+    }
+
     fn take(&mut self, batch: &Batch, progress: &Progress) -> Result<(), Failure> {
         let len = batch.stamps.len() / batch.galaxies.len();
         for (result, stamp) in batch.galaxies.iter().zip(batch.stamps.chunks_exact(len)) {
@@ -280,12 +295,14 @@ impl Sink {
                             || format!("{}{mark}{}", galaxy.row.id, classes(galaxy, conditions));
                         picture.add(caption, stamp);
                     }
-                    let row = index::drawn_row(galaxy, &self.conditions, self.image);
+                    let mut row = index::drawn_row(galaxy, &self.conditions, self.image);
+                    row.extend(self.columns(stamp));
                     self.writer.push(stamp, &row)?;
                 }
                 Err(problem) => {
                     self.problems.add(problem, progress);
-                    let row = index::failed_row(problem, &self.conditions, self.image);
+                    let mut row = index::failed_row(problem, &self.conditions, self.image);
+                    row.extend(self.columns(stamp));
                     self.writer.push(stamp, &row)?;
                 }
             }

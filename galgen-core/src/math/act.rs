@@ -47,6 +47,34 @@ impl Act {
             Act::Asinh => libm::asinh(x),
         }
     }
+
+    /// The derivative at `x`; at 0 that from the left.
+    pub fn derivative(self, x: f64) -> f64 {
+        match self {
+            Act::Relu => f64::from(u8::from(x > 0.0)),
+            Act::LeakyRelu { slope } => {
+                if x > 0.0 {
+                    1.0
+                } else {
+                    f64::from(slope)
+                }
+            }
+            Act::Elu => libm::exp(x.min(0.0)),
+            Act::Silu => {
+                let s = sigmoid(x);
+                // x s (1 - s) is 0 at both infinities.
+                let bounded = x.clamp(-1e4, 1e4);
+                s + bounded * s * sigmoid(-x)
+            }
+            Act::Tanh => {
+                let t = libm::tanh(x);
+                1.0 - t * t
+            }
+            Act::Sigmoid => sigmoid(x) * sigmoid(-x),
+            Act::Softplus => sigmoid(x),
+            Act::Asinh => 1.0 / libm::hypot(x, 1.0),
+        }
+    }
 }
 
 /// 1 / (1 + e^-x) without overflow.
@@ -67,6 +95,29 @@ pub fn softplus(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn derivatives_are_numeric_ones() {
+        let leaky = Act::LeakyRelu { slope: 0.25 };
+        let (h, all) = (
+            1e-6,
+            [
+                Act::Relu,
+                leaky,
+                Act::Elu,
+                Act::Silu,
+                Act::Tanh,
+                Act::Sigmoid,
+            ],
+        );
+        for act in all.into_iter().chain([Act::Softplus, Act::Asinh]) {
+            for x in [-8.3, -1.1, -0.2, 0.3, 2.0, 7.7] {
+                let numeric = (act.eval(x + h) - act.eval(x - h)) / (2.0 * h);
+                assert!((act.derivative(x) - numeric).abs() < 1e-8, "{act:?} at {x}");
+            }
+            assert!(act.derivative(1e300).is_finite() && act.derivative(-1e300).is_finite());
+        }
+    }
 
     #[test]
     fn large_arguments_stay_finite_and_exact() {

@@ -15,6 +15,35 @@ pub struct SplineSpec {
     pub bins: usize,
     /// The spline acts on [-bound, bound]; outside it is the identity.
     pub bound: f64,
+    /// How raw parameters become bins and slopes.
+    #[serde(default, skip_serializing_if = "Knots::is_default")]
+    pub knots: Knots,
+}
+
+/// How raw parameters become bins and slopes. With all of them 0 the spline is the identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Knots {
+    /// Bins: softmax, at least [`MIN_BIN`] each; slopes: softplus, at least [`MIN_DERIVATIVE`] (nflows).
+    #[default]
+    Floored,
+    /// Bins: softmax of values soft-clipped to half of [`SOFT_CLIP`]; slopes: exp of values soft-clipped to
+    /// [`SOFT_CLIP`] (zuko).
+    SoftClipped,
+}
+
+impl Knots {
+    fn is_default(&self) -> bool {
+        *self == Knots::default()
+    }
+}
+
+/// Largest |ln slope| of [`Knots::SoftClipped`]: -ln 1e-3.
+pub const SOFT_CLIP: f64 = 6.907_755_278_982_137;
+
+/// x / (1 + |x| / bound), within (-bound, bound).
+pub fn soft_clip(x: f64, bound: f64) -> f64 {
+    x / (1.0 + x.abs() / bound)
 }
 
 /// Smallest bin width and height, as a fraction of the interval.
@@ -23,6 +52,12 @@ pub const MIN_BIN: f64 = 1e-3;
 pub const MIN_DERIVATIVE: f64 = 1e-3;
 
 impl SplineSpec {
+    /// A spline with [`Knots::Floored`].
+    pub fn new(bins: usize, bound: f64) -> Self {
+        let knots = Knots::Floored;
+        SplineSpec { bins, bound, knots }
+    }
+
     /// Raw parameters of one spline: K widths, K heights, K - 1 inner derivatives, in that order.
     pub fn parameters(&self) -> usize {
         3 * self.bins - 1
@@ -55,9 +90,8 @@ pub struct Mapped {
 }
 
 impl Spline {
-    /// The spline of `raw` (length [`SplineSpec::parameters`]): widths and heights through a
-    /// softmax bounded below by [`MIN_BIN`], slopes through a softplus bounded below by
-    /// [`MIN_DERIVATIVE`], slope 1 at both ends so that the tails join smoothly.
+    /// The spline of `raw` (length [`SplineSpec::parameters`]), by the rule of its [`Knots`]; slope 1 at both ends
+    /// so that the tails join smoothly.
     pub fn new(spec: &SplineSpec, raw: &[f32]) -> Self {
         let k = spec.bins;
         let mut spline = Spline {
@@ -67,11 +101,14 @@ impl Spline {
             y: [0.0; MAX_BINS + 1],
             slope: [1.0; MAX_BINS + 1],
         };
-        knots(&raw[..k], spec.bound, &mut spline.x[..=k]);
-        knots(&raw[k..2 * k], spec.bound, &mut spline.y[..=k]);
+        knots(&raw[..k], spec, &mut spline.x[..=k]);
+        knots(&raw[k..2 * k], spec, &mut spline.y[..=k]);
         let offset = SplineSpec::derivative_offset();
         for (slope, &r) in spline.slope[1..k].iter_mut().zip(&raw[2 * k..]) {
-            *slope = MIN_DERIVATIVE + softplus(f64::from(r) + offset);
+            *slope = match spec.knots {
+                Knots::Floored => MIN_DERIVATIVE + softplus(f64::from(r) + offset),
+                Knots::SoftClipped => libm::exp(soft_clip(f64::from(r), SOFT_CLIP)),
+            };
         }
         spline
     }
@@ -136,17 +173,23 @@ impl Spline {
 }
 
 /// Knots on [-bound, bound] from raw bin sizes: softmax, lower bound, cumulative sum; both ends exact.
-fn knots(raw: &[f32], bound: f64, out: &mut [f64]) {
-    let k = raw.len();
-    let largest = raw
-        .iter()
-        .fold(f64::NEG_INFINITY, |m, &r| m.max(f64::from(r)));
-    let total: f64 = raw.iter().map(|&r| libm::exp(f64::from(r) - largest)).sum();
+fn knots(raw: &[f32], spec: &SplineSpec, out: &mut [f64]) {
+    let (k, bound) = (raw.len(), spec.bound);
+    let size = |r: f32| match spec.knots {
+        Knots::Floored => f64::from(r),
+        Knots::SoftClipped => soft_clip(f64::from(r), 0.5 * SOFT_CLIP),
+    };
+    let least = match spec.knots {
+        Knots::Floored => MIN_BIN,
+        Knots::SoftClipped => 0.0,
+    };
+    let largest = raw.iter().fold(f64::NEG_INFINITY, |m, &r| m.max(size(r)));
+    let total: f64 = raw.iter().map(|&r| libm::exp(size(r) - largest)).sum();
     let mut sum = 0.0;
     out[0] = -bound;
     for (i, &r) in raw.iter().enumerate() {
-        let fraction = libm::exp(f64::from(r) - largest) / total;
-        sum += MIN_BIN + (1.0 - MIN_BIN * k as f64) * fraction;
+        let fraction = libm::exp(size(r) - largest) / total;
+        sum += least + (1.0 - least * k as f64) * fraction;
         out[i + 1] = bound * (2.0 * sum - 1.0);
     }
     out[k] = bound;
@@ -160,6 +203,7 @@ mod tests {
     const SPEC: SplineSpec = SplineSpec {
         bins: 8,
         bound: 5.0,
+        knots: Knots::Floored,
     };
 
     fn random(seed: u64, scale: f64) -> Spline {
@@ -172,7 +216,13 @@ mod tests {
 
     #[test]
     fn zero_parameters_are_the_identity() {
-        let spline = Spline::new(&SPEC, &[0.0; 23]);
+        for knots in [Knots::Floored, Knots::SoftClipped] {
+            zero_is_the_identity(&SplineSpec { knots, ..SPEC });
+        }
+    }
+
+    fn zero_is_the_identity(spec: &SplineSpec) {
+        let spline = Spline::new(spec, &[0.0; 23]);
         for x in [-7.0, -4.9, -0.3, 0.0, 2.2, 5.0, 11.0] {
             let m = spline.forward(x);
             assert!((m.value - x).abs() < 1e-14 && m.log_det.abs() < 1e-14);

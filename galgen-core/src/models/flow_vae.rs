@@ -15,7 +15,7 @@ use super::check;
 use crate::condition::Conditions;
 use crate::math::act::Act;
 use crate::math::spline::SplineSpec;
-use crate::spec::{ElementMap, Flow, Layer, Net, Shape, SpecError, TensorSpec, Transform};
+use crate::spec::{Base, ElementMap, Flow, Layer, Net, Shape, SpecError, TensorSpec, Transform};
 use crate::stamp::Geometry;
 use alloc::format;
 use alloc::vec;
@@ -321,10 +321,7 @@ impl FlowVaePreset {
     fn flow(&self, context: usize) -> Flow {
         let (first, dim) = (self.maps(), self.latent);
         let keep = dim / 2;
-        let map = ElementMap::Spline(SplineSpec {
-            bins: self.flow_bins,
-            bound: 5.0,
-        });
+        let map = ElementMap::Spline(SplineSpec::new(self.flow_bins, 5.0));
         let mut transforms = vec![Transform::Diagonal];
         for block in 0..self.flow_blocks {
             let mut layers = Vec::new();
@@ -357,16 +354,12 @@ impl FlowVaePreset {
                 (0..first as u32).chain(mixed).collect(),
             ));
         }
-        Flow {
-            dim: first + dim,
-            context,
-            transforms,
-        }
+        Flow::vector(first + dim, context, transforms)
     }
 }
 
 /// Swaps the halves, and strides through each so that the groups differ from block to block.
-fn mixing_order(dim: usize, block: usize) -> Vec<u32> {
+pub(super) fn mixing_order(dim: usize, block: usize) -> Vec<u32> {
     let keep = dim / 2;
     let swapped: Vec<u32> = (keep..dim).chain(0..keep).map(|i| i as u32).collect();
     if block.is_multiple_of(2) {
@@ -392,10 +385,10 @@ impl FlowVae {
         }
         check::latent(self.latent)?;
         check::context("flow", self.flow.context, width)?;
-        if self.flow.dim != self.latent {
+        if self.flow.shape != Shape::Vector(self.latent) || self.flow.base != Base::Normal {
             let problem = format!(
-                "{} dimensions, expected the latent's {}",
-                self.flow.dim, self.latent
+                "{:?} with a {:?} base, expected a vector of the latent's {} with a normal one",
+                self.flow.shape, self.flow.base, self.latent
             );
             return Err(SpecError::new("flow", problem));
         }

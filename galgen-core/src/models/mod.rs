@@ -1,12 +1,17 @@
 //! The model families, one file each: configuration, presets, and the tensors that they need.
 
 mod check;
+mod flow;
 mod flow_vae;
+mod made;
 mod vae;
 
+pub use flow::{FlowModel, FlowNetwork, FlowPreset, Mix};
+use flow_vae::mixing_order;
 pub use flow_vae::{
     FlowVae, FlowVaePreset, Forward, LOG_VARIANCE, PixelNoise, SpatialLatent, place_psf,
 };
+pub use made::{MadeModel, MadePreset};
 pub use vae::{Likelihood, Network, Posterior, Vae, VaePreset};
 
 use crate::condition::Conditions;
@@ -23,6 +28,10 @@ pub enum Family {
     FlowVae(FlowVae),
     /// Autoencoder, variational or plain, of images or galaxies.
     Vae(Vae),
+    /// Density of images, or of columns of numbers, by a normalising flow.
+    Flow(FlowModel),
+    /// Density of binary images, or columns, by a masked network.
+    Made(MadeModel),
 }
 
 impl Family {
@@ -31,6 +40,8 @@ impl Family {
         match self {
             Family::FlowVae(_) => "flow_vae",
             Family::Vae(_) => "vae",
+            Family::Flow(_) => "flow",
+            Family::Made(_) => "made",
         }
     }
 
@@ -43,6 +54,8 @@ impl Family {
         match self {
             Family::FlowVae(model) => model.tensors(geometry, conditions),
             Family::Vae(model) => model.tensors(geometry, conditions),
+            Family::Flow(model) => model.tensors(geometry, conditions),
+            Family::Made(model) => model.tensors(geometry, conditions),
         }
     }
 }

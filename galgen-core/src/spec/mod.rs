@@ -10,10 +10,25 @@
 //! and interpreted by an f64 referee in the tests. The enums are exhaustive and matched without a
 //! wildcard: a new variant does not compile until all three know it.
 
+mod element;
+mod flow;
 mod layer;
+mod made;
 mod net;
+mod reach;
 mod transform;
+mod velocity;
 
+pub use element::{
+    ElementMap, MAX_COMPONENTS, MAX_PARAMETERS, MIXTURE_LOG_SCALE, SIGMOID_OFFSET, Scale,
+};
+pub use flow::{Base, Flow};
 pub use layer::{CausalMask, Degrees, Layer, Padding, Shape};
+pub use made::Made;
 pub use net::{Net, Role, SpecError, TensorSpec};
-pub use transform::{Direction, ElementMap, Flow, Transform};
+pub use reach::{Reach, reach};
+pub use transform::{Direction, Factors, Transform, check_autoregressive, ranks};
+pub use velocity::{Continuous, Solver, Velocity};
+
+/// Largest bound of an element's map.
+const MAX_BOUND: f64 = 1e6;

@@ -14,7 +14,7 @@ pub(super) const MAX_LAYERS: usize = 4096;
 /// Largest side of a convolution's kernel.
 const MAX_KERNEL: usize = 64;
 /// Most parameters of a net: 2^28, 1 GB of f32.
-const MAX_PARAMETERS: usize = 1 << 28;
+pub(super) const MAX_PARAMETERS: usize = 1 << 28;
 /// Deepest nesting of composite layers.
 const MAX_DEPTH: usize = 16;
 

@@ -56,6 +56,14 @@ impl Cost {
         }
     }
 
+    /// Of a plan that runs several times.
+    pub fn repeated(self, times: u64) -> Cost {
+        Cost {
+            work: self.work.saturating_mul(times),
+            ..self
+        }
+    }
+
     /// Refuses a plan that costs more than its parameters explain; `part` names it.
     pub fn check(self, part: &str) -> Result<(), LoadError> {
         let limit =

@@ -2,7 +2,7 @@
 //! [`galgen_core::models::FlowVae`].
 
 use super::blur::Blur;
-use super::bound::{LN_2PI, clamp_log_variance, importance_weighted, log_normal};
+use super::bound::{LN_2PI, clamp_log_variance, importance_weighted};
 use super::light::Light;
 use super::{NoLight, Observed, Scratch, Sizes, rounded};
 use crate::error::LoadError;
@@ -70,16 +70,11 @@ impl Engine {
 
     /// ln p of the latent that stands in `scratch.u`, which is overwritten.
     fn log_prob_u(&self, context: &[f32], scratch: &mut Scratch) -> f64 {
-        let log_det = self
+        let found = self
             .flow
-            .normalise(&mut scratch.u, context, &mut scratch.plans);
-        let log_prob = log_det + scratch.u.iter().map(|&u| log_normal(u)).sum::<f64>();
-        // So far out that the networks overflow.
-        if log_prob.is_nan() {
-            f64::NEG_INFINITY
-        } else {
-            log_prob
-        }
+            .log_prob(&mut scratch.u, context, &mut scratch.flow);
+        // A latent that cannot be followed through a continuous flow is far out.
+        found.unwrap_or(f64::NEG_INFINITY)
     }
 
     /// ln p(stamp | z) in intensity units over the pixels inside the stamp's circle.
@@ -107,9 +102,10 @@ impl super::Engine for Engine {
 
     fn scratch(&self) -> Scratch {
         let plans = [&self.encoder, &self.decoder].map(Plan::scratch_len);
-        let longest = plans[0].max(plans[1]).max(self.flow.scratch_len());
+        let longest = plans[0].max(plans[1]);
         let planes = self.bands + self.config.forward.planes();
         Scratch {
+            flow: self.flow.scratch(),
             blur: self.takes_psf().then(|| Blur::new(self.side)),
             ..Scratch::new(Sizes {
                 plans: longest,
@@ -138,9 +134,11 @@ impl super::Engine for Engine {
         scratch: &mut Scratch,
         z: &mut [f32],
     ) -> Result<(), NoLight> {
-        scratch.z.fill_with(|| rng.normal());
-        self.flow
-            .generate(&mut scratch.z, context, &mut scratch.plans);
+        self.flow.draw_base(rng, &mut scratch.z);
+        let drawn = self
+            .flow
+            .generate(&mut scratch.z, context, &mut scratch.flow);
+        drawn.map_err(|_| NoLight)?;
         rounded(&scratch.z, z)
     }
 

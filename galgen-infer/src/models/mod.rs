@@ -2,10 +2,13 @@
 
 mod blur;
 mod bound;
+pub(crate) mod flow;
 pub(crate) mod flow_vae;
 mod light;
+pub(crate) mod made;
 pub(crate) mod vae;
 
+use crate::flow::FlowScratch;
 use crate::model::DrawError;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -24,6 +27,11 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Whether observed stamps are blurred versions of the model's, and [`Engine::set_psf`] says how.
     fn takes_psf(&self) -> bool {
+        false
+    }
+
+    /// Whether the likelihood suffers from weights that were stored in 16 bits.
+    fn half_precision(&self) -> bool {
         false
     }
 
@@ -91,6 +99,7 @@ pub(crate) struct NoLight;
 /// Everything that is written while drawing or scoring one object.
 pub(crate) struct Scratch {
     plans: Vec<f32>,
+    flow: FlowScratch,
     /// Input of the encoder.
     seen: Vec<f32>,
     stamp: Vec<f32>,
@@ -116,6 +125,7 @@ impl Scratch {
     fn new(sizes: Sizes) -> Self {
         Scratch {
             plans: vec![0.0; sizes.plans],
+            flow: FlowScratch::default(),
             seen: vec![0.0; sizes.seen],
             stamp: vec![0.0; sizes.stamp],
             blur: None,

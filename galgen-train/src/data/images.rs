@@ -9,6 +9,7 @@ use candle_core::{Device, Result, Tensor};
 use galgen_core::condition::Conditions;
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::stamp::{Geometry, binarise};
+use galgen_io::columns::Columns;
 use galgen_io::stamps::StampFile;
 use std::path::Path;
 
@@ -55,6 +56,7 @@ impl ImageSamples {
     pub fn load(data: &ImageData, directory: &Path) -> std::result::Result<Self, String> {
         let path = directory.join(&data.images);
         let mut samples = match path.extension().and_then(|e| e.to_str()) {
+            _ if !data.columns.is_empty() => Self::columns(&path, &data.columns)?,
             Some("safetensors") => Self::galaxies(&path)?,
             _ => Self::images(&path)?,
         };
@@ -138,6 +140,21 @@ impl ImageSamples {
         ))
     }
 
+    fn columns(path: &Path, names: &[String]) -> std::result::Result<Self, String> {
+        let columns = Columns::read(path, names).map_err(|e| e.to_string())?;
+        if let Some(i) = columns.values.iter().position(|v| !v.is_finite()) {
+            return Err(format!(
+                "{}: row {}: column `{}` is no finite number",
+                path.display(),
+                i / names.len(),
+                names[i % names.len()]
+            ));
+        }
+        let ids = (0..columns.rows() as u64).collect();
+        let geometry = Geometry::columns(columns.names);
+        Ok(Self::new(geometry, ids, columns.values, Vec::new()))
+    }
+
     fn galaxies(path: &Path) -> std::result::Result<Self, String> {
         let set = TrainingSet::load(path).map_err(|e| e.to_string())?;
         let geometry = Geometry {
@@ -219,7 +236,8 @@ impl ImageSamples {
         })
     }
 
-    fn context(&self, chosen: &[Chosen], device: &Device) -> Result<Option<Tensor>> {
+    /// The standardised conditions of `chosen`, if there are any.
+    pub fn context(&self, chosen: &[Chosen], device: &Device) -> Result<Option<Tensor>> {
         let width = self.conditions.width();
         if width == 0 {
             return Ok(None);

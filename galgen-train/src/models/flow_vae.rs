@@ -207,20 +207,10 @@ pub fn posterior_sample(mean: &Tensor, log_variance: &Tensor, normals: &Tensor) 
 
 /// Makes the posterior start near the prior and the flow's couplings start as the identity.
 pub fn adjust_initial_values(model: &FlowVae, parameters: &Parameters) -> Result<()> {
-    use galgen_core::spec::Transform;
     for weight in last_weights(&model.encoder.layers, "encoder") {
         parameters.scale(&weight, 0.1)?;
     }
-    for (i, transform) in model.flow.transforms.iter().enumerate() {
-        match transform {
-            Transform::Coupling { net, .. } => {
-                let last = net.layers.len() - 1;
-                parameters.scale(&format!("flow.{i}.net.{last}.weight"), 0.0)?;
-            }
-            Transform::Diagonal | Transform::Permutation(_) => {}
-        }
-    }
-    Ok(())
+    super::flow::adjust_initial_values(&model.flow, "flow", parameters)
 }
 
 /// The weights that the outputs come from, of every branch.

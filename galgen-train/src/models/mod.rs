@@ -1,5 +1,6 @@
 //! How each family learns: its losses.
 
 pub mod critic;
+pub mod flow;
 pub mod flow_vae;
 pub mod vae;

@@ -62,6 +62,10 @@ impl Default for Objective {
 pub struct ImageData {
     /// IDX (plain or .gz; bytes become 0 to 1), `.npy`, a FITS cube, or a training set of galaxies (`.safetensors`).
     pub images: PathBuf,
+    /// The file is a table (CSV, FITS), or an `.npy` array of shape `[N, columns]`, and these columns are what is
+    /// described, in place of pixels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
     /// Whom to credit.
     pub credit: String,
     /// Classes that become a condition.
@@ -120,7 +124,7 @@ impl ImageRecipe {
     /// What the encoder says of z.
     pub fn posterior(&self) -> Posterior {
         match self.family {
-            Family::Vae | Family::FlowVae => Posterior::Gaussian,
+            Family::Vae | Family::FlowVae | Family::Flow => Posterior::Gaussian,
             Family::Autoencoder => Posterior::Point,
         }
     }
@@ -134,8 +138,8 @@ impl ImageRecipe {
                 expected,
             })
         };
-        if self.family == Family::FlowVae {
-            return fail("family", "flow-vae".into(), "vae or autoencoder");
+        if !matches!(self.family, Family::Vae | Family::Autoencoder) {
+            return fail("family", format!("{:?}", self.family), "vae or autoencoder");
         }
         if !(0.0..=0.5).contains(&self.data.validation) {
             let found = self.data.validation.to_string();

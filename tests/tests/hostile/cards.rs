@@ -4,7 +4,7 @@ use super::{changed, exercise, file, flow_vae, judge, load, refused};
 use galgen_core::card::{Card, METADATA_KEY};
 use galgen_core::models::Family;
 use galgen_core::object::{Object, SizeDefinition};
-use galgen_core::spec::{ElementMap, Layer, Net, Shape, Transform};
+use galgen_core::spec::{ElementMap, Flow, Layer, Net, Shape, Transform};
 use galgen_infer::{LoadError, Session};
 use galgen_tests::model::card;
 use galgen_tests::tensors::{Tensors, write_safetensors};
@@ -121,7 +121,7 @@ fn contradicting_cards_are_refused() {
         ("no latent", |c| flow_vae(c).latent = 0),
         ("a huge latent", |c| {
             let model = flow_vae(c);
-            (model.latent, model.flow.dim, model.flow.transforms) = (1 << 22, 1 << 22, vec![]);
+            (model.latent, model.flow) = (1 << 22, Flow::vector(1 << 22, 2, vec![]));
         }),
         ("no intensity", |c| flow_vae(c).intensity = 0.0),
         ("huge intensity", |c| flow_vae(c).intensity = 1e300),
@@ -299,7 +299,7 @@ fn small_files_do_not_make_large_models() {
             card.geometry.side = 512;
             card.geometry.bands = (0..bands).map(|i| format!("b{i}")).collect();
             let model = flow_vae(card);
-            (model.latent, model.flow.dim, model.flow.transforms) = (2, 2, vec![]);
+            (model.latent, model.flow) = (2, Flow::vector(2, 2, vec![]));
             let to = Shape::Map {
                 channels: 1,
                 height: 1,

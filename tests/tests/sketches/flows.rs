@@ -25,11 +25,7 @@ fn a_glow_step_is_a_density() {
         Transform::Permutation(vec![1, 0]),
         coupling,
     ];
-    let flow = Flow {
-        dim: 2,
-        context: 0,
-        transforms: [&step[..], &step].concat(),
-    };
+    let flow = Flow::vector(2, 0, [&step[..], &step].concat());
     let referee = Referee::new(random_weights(&flow.tensors("net").unwrap(), 4));
     let h = 0.1;
     let mut mass = 0.0;

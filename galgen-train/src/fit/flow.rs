@@ -1,0 +1,185 @@
+//! Training of a density by a flow, from a recipe: maximum likelihood. Diagonals start at the mean and deviation of
+//! what reaches them, and grey levels get new noise whenever they are shown.
+
+use super::{FitError, Objective, Setting, Training, Validation, pictures};
+use crate::checkpoint::{self, Phase};
+use crate::data::images::{Chosen, ImageSamples};
+use crate::lower::{initialise, log_prob};
+use crate::models::flow::adjust_initial_values;
+use crate::params::Parameters;
+use crate::recipe::FlowRecipe;
+use candle_core::{DType, Device, Result, Tensor};
+use galgen_core::models::FlowModel;
+use galgen_core::rng::{Philox, Stream};
+use std::path::Path;
+
+/// Items in a validation batch.
+const VALIDATION_BATCH: usize = 256;
+/// Items at most from which diagonals start.
+const INITIAL: usize = 1024;
+
+const NOISE_KEY: u64 = 0x666c_6f77_0000_0000;
+const VALIDATION_KEY: u64 = 0x6465_7175_616e_7400;
+
+/// What is trained, on what.
+pub struct Setup<'a> {
+    /// The flow.
+    pub model: FlowModel,
+    /// Steps.
+    pub recipe: &'a FlowRecipe,
+    /// The images or rows.
+    pub samples: &'a ImageSamples,
+}
+
+/// A training in progress.
+pub struct Trainer<'a> {
+    /// What is trained, on what.
+    pub setup: Setup<'a>,
+    /// Weights, optimiser, files.
+    pub training: Training,
+}
+
+impl<'a> Trainer<'a> {
+    /// Prepares a training of `recipe` on `samples` with output in `directory`. A checkpoint there
+    /// is continued if `resume`, and refused otherwise.
+    pub fn new(
+        recipe: &'a FlowRecipe,
+        samples: &'a ImageSamples,
+        directory: &Path,
+        device: &Device,
+        resume: bool,
+        quiet: bool,
+    ) -> std::result::Result<Self, FitError> {
+        let (geometry, conditions) = (&samples.geometry, &samples.conditions);
+        let model = recipe.model.build(geometry, conditions.width())?;
+        let specs = model.tensors(geometry, conditions)?;
+        let known = |position: usize| samples.image(position).iter().find(|&&x| !model.knows(x));
+        let all = samples.training.iter().chain(&samples.validation);
+        if let Some((&position, found)) = all.filter_map(|p| Some((p, known(*p)?))).next() {
+            return Err(FitError::File(format!(
+                "object {}: {found}, expected one of the {:?} grey levels of the recipe from 0 to 1",
+                samples.ids[position], model.levels
+            )));
+        }
+        let setting = Setting {
+            name: &recipe.name,
+            seed: recipe.seed,
+            identity: &checkpoint::identity(recipe, samples.digest()).map_err(FitError::File)?,
+            directory,
+            device,
+            resume,
+            quiet,
+        };
+        let setup = Setup {
+            model,
+            recipe,
+            samples,
+        };
+        let training = Training::open(&setting, Phase::Flow, || {
+            let parameters = Parameters::initialise(&specs, recipe.seed, DType::F32, device)?;
+            adjust_initial_values(&setup.model.flow, "flow", &parameters)?;
+            let chosen = samples.choose(recipe.seed, 0, samples.training.len().min(INITIAL));
+            let (x, context) = setup.batch(&chosen, NOISE_KEY, device)?;
+            initialise(&setup.model.flow, "flow", &parameters, &x, context.as_ref())?;
+            Ok(parameters)
+        })?;
+        Ok(Trainer { setup, training })
+    }
+
+    /// Trains to the end, or until `limit` more steps are made; `true` when there is nothing more to do.
+    pub fn run(&mut self, limit: Option<u64>) -> std::result::Result<bool, FitError> {
+        let mut left = limit.unwrap_or(u64::MAX);
+        let Trainer { setup, training } = self;
+        let stage = &setup.recipe.train;
+        if training.state.phase == Phase::Flow
+            && training.run_phase(stage, stage.steps, setup, &mut left)?
+        {
+            training.state.phase = Phase::Done;
+        }
+        training.save()?;
+        Ok(training.state.phase == Phase::Done)
+    }
+}
+
+impl Setup<'_> {
+    /// The points of the flow `[b, dim]` for `chosen`, grey levels with noise that belongs to (`key`, object), and
+    /// the context.
+    pub fn batch(
+        &self,
+        chosen: &[Chosen],
+        key: u64,
+        device: &Device,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let samples = self.samples;
+        let dim = self.model.flow.dim();
+        let mut points = Vec::with_capacity(chosen.len() * dim);
+        for &c in chosen {
+            let mut rng = Philox::new(key, samples.ids[c.position], Stream::Training);
+            let pixels = samples.shown(c);
+            points.extend(
+                pixels
+                    .iter()
+                    .map(|&x| self.model.point(x, Some(&mut rng)) as f32),
+            );
+        }
+        let x = Tensor::from_vec(points, (chosen.len(), dim), device)?;
+        Ok((x, samples.context(chosen, device)?))
+    }
+
+    /// ln p of each item under `parameters`.
+    pub fn log_prob(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        context: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        log_prob(&self.model.flow, "flow", parameters, x, context)
+    }
+}
+
+impl Objective for Setup<'_> {
+    fn title(&self) -> &'static str {
+        "flow"
+    }
+
+    fn prefixes(&self) -> &[&'static str] {
+        &["flow."]
+    }
+
+    fn keeps_best(&self) -> bool {
+        true
+    }
+
+    fn loss(&self, training: &Training, step: u64) -> Result<(Tensor, Vec<u64>)> {
+        let recipe = self.recipe;
+        let chosen = self.samples.choose(recipe.seed, step, recipe.train.batch);
+        let key = (recipe.seed ^ NOISE_KEY).wrapping_add(step + 1);
+        let (x, context) = self.batch(&chosen, key, &training.device)?;
+        let loss = self.log_prob(&training.state.parameters, &x, context.as_ref())?;
+        let ids = chosen
+            .iter()
+            .map(|c| self.samples.ids[c.position])
+            .collect();
+        Ok((loss.mean_all()?.neg()?, ids))
+    }
+
+    fn validate(&self, training: &Training) -> Result<Validation> {
+        let held_out = &self.samples.validation;
+        let mut sum = 0.0;
+        for positions in held_out.chunks(VALIDATION_BATCH) {
+            let chosen = self.samples.fixed(positions);
+            let (x, context) = self.batch(&chosen, VALIDATION_KEY, &training.device)?;
+            let found = self.log_prob(&training.state.average, &x, context.as_ref())?;
+            let found: Vec<f32> = found.to_vec1()?;
+            sum += found.iter().map(|&v| f64::from(v)).sum::<f64>();
+        }
+        Ok(Validation {
+            loss: -sum / held_out.len() as f64,
+            divergence: 0.0,
+        })
+    }
+
+    fn draw(&self, training: &Training) -> std::result::Result<(), String> {
+        pictures::curves(training, "loss-flow.png", "-ln p(x), nats an object")
+    }
+}

@@ -1,0 +1,515 @@
+//! The referee of flows: the definition of every transform, with inverses by other means than the engine's
+//! (bisection, elimination, one pass for every element, many equal steps).
+
+use super::Referee;
+use crate::compare::Trace;
+use crate::scalar::{self, Spline};
+use galgen_core::spec::{
+    Continuous, Direction, ElementMap, Factors, Flow, Net, Scale, Shape, Transform, Velocity,
+};
+
+/// Equal steps of the classical Runge-Kutta rule.
+const TIME_STEPS: usize = 128;
+/// Step of the differences that give a trace.
+const STEP: f64 = 1e-5;
+
+/// Channels, height and width; a vector is one pixel.
+type Extents = [usize; 3];
+
+fn extents(shape: Shape) -> Extents {
+    match shape {
+        Shape::Vector(n) => [n, 1, 1],
+        Shape::Map {
+            channels,
+            height,
+            width,
+        } => [channels, height, width],
+    }
+}
+
+/// What is active after a transform.
+fn after(transform: &Transform, [c, h, w]: Extents) -> Extents {
+    match transform {
+        Transform::Squeeze => [4 * c, h / 2, w / 2],
+        Transform::Split { keep } => [*keep, h, w],
+        _ => [c, h, w],
+    }
+}
+
+impl Referee {
+    /// `flow` in either direction: (values, ln |det| of the map that was applied).
+    pub fn flow(
+        &self,
+        flow: &Flow,
+        prefix: &str,
+        direction: Direction,
+        values: &[f64],
+        context: &[f64],
+    ) -> (Vec<f64>, f64) {
+        let trace = self.flow_trace(flow, prefix, direction, values, context);
+        let log_det = trace.iter().map(|(_, v)| v[flow.dim()]).sum();
+        match trace.last() {
+            Some((_, v)) => (v[..flow.dim()].to_vec(), log_det),
+            None => (values.to_vec(), 0.0),
+        }
+    }
+
+    /// After every transform, in the order of application, by its index: the `dim` values, then
+    /// ln |det| of that transform.
+    pub fn flow_trace(
+        &self,
+        flow: &Flow,
+        prefix: &str,
+        direction: Direction,
+        values: &[f64],
+        context: &[f64],
+    ) -> Trace {
+        assert_eq!((values.len(), context.len()), (flow.dim(), flow.context));
+        let mut active = vec![extents(flow.shape)];
+        for transform in &flow.transforms {
+            active.push(after(transform, active[active.len() - 1]));
+        }
+        let mut order: Vec<usize> = (0..flow.transforms.len()).collect();
+        if direction == Direction::Generate {
+            order.reverse();
+        }
+        let mut values = values.to_vec();
+        let mut trace = Trace::new();
+        for i in order {
+            let len = active[i].iter().product::<usize>();
+            let one = One {
+                referee: self,
+                path: format!("{prefix}.{i}"),
+                direction,
+                extents: active[i],
+                context,
+            };
+            let log_det = one.apply(&flow.transforms[i], &mut values[..len]);
+            trace.push((i.to_string(), [&values[..], &[log_det]].concat()));
+        }
+        trace
+    }
+}
+
+/// One transform on its active part.
+struct One<'a> {
+    referee: &'a Referee,
+    path: String,
+    direction: Direction,
+    extents: Extents,
+    context: &'a [f64],
+}
+
+impl One<'_> {
+    fn tensor(&self, name: &str) -> &[f64] {
+        self.referee.tensor(&format!("{}.{name}", self.path))
+    }
+
+    fn net(&self, net: &Net, input: &[f64], context: &[f64]) -> Vec<f64> {
+        self.referee
+            .run(net, &format!("{}.net", self.path), input, context)
+    }
+
+    fn apply(&self, transform: &Transform, v: &mut [f64]) -> f64 {
+        let [features, height, width] = self.extents;
+        let plane = height * width;
+        match transform {
+            Transform::Diagonal => {
+                let (shift, log_scale) = (self.tensor("shift"), self.tensor("log_scale"));
+                let one = |i: usize, v: &mut f64| {
+                    affine(v, shift[i / plane], log_scale[i / plane], self.direction)
+                };
+                v.iter_mut().enumerate().map(|(i, v)| one(i, v)).sum()
+            }
+            Transform::Permutation(order) => {
+                let old = v.to_vec();
+                for (i, &from) in order.iter().enumerate() {
+                    let (to, from) = match self.direction {
+                        Direction::Normalise => (i, from as usize),
+                        Direction::Generate => (from as usize, i),
+                    };
+                    v[to * plane..(to + 1) * plane]
+                        .copy_from_slice(&old[from * plane..(from + 1) * plane]);
+                }
+                0.0
+            }
+            Transform::Coupling { keep, net, map } => {
+                let raw = self.net(net, &v[..keep * plane], self.context);
+                self.elements(map, &raw, &mut v[keep * plane..], |_| true)
+            }
+            Transform::Checkerboard { odd, net, map } => {
+                let stays = |i: usize| {
+                    let (y, x) = (i % plane / width, i % width);
+                    (y + x) % 2 == usize::from(*odd)
+                };
+                let seen: Vec<f64> = v
+                    .iter()
+                    .enumerate()
+                    .map(|(i, &v)| if stays(i) { v } else { 0.0 })
+                    .collect();
+                let raw = self.net(net, &seen, self.context);
+                self.elements(map, &raw, v, |i| !stays(i))
+            }
+            Transform::Autoregressive {
+                net,
+                map,
+                one_pass,
+                order,
+            } => self.autoregressive(net, map, *one_pass, order, v),
+            Transform::Linear(factors) => self.linear(factors, v, features, plane),
+            Transform::LeakyRelu => {
+                let log_slope = self.tensor("log_slope");
+                let one = |i: usize, v: &mut f64| {
+                    let negative = if *v < 0.0 { log_slope[i / plane] } else { 0.0 };
+                    affine(v, 0.0, -negative, self.direction)
+                };
+                v.iter_mut().enumerate().map(|(i, v)| one(i, v)).sum()
+            }
+            Transform::Logit { alpha } => {
+                let width = 1.0 - 2.0 * alpha;
+                let one = |v: &mut f64| match self.direction {
+                    Direction::Normalise => {
+                        let y = alpha + width * *v;
+                        *v = (y / (1.0 - y)).ln();
+                        (width / (y * (1.0 - y))).ln()
+                    }
+                    Direction::Generate => {
+                        let y = scalar::logistic(*v);
+                        *v = (y - alpha) / width;
+                        (y * (1.0 - y) / width).ln()
+                    }
+                };
+                v.iter_mut().map(one).sum()
+            }
+            Transform::Squeeze => {
+                let old = v.to_vec();
+                for (c, y, x) in (0..features)
+                    .flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| (c, y, x))))
+                {
+                    let wide = (c * height + y) * width + x;
+                    let channel = 4 * c + 2 * (y % 2) + x % 2;
+                    let narrow = (channel * (height / 2) + y / 2) * (width / 2) + x / 2;
+                    match self.direction {
+                        Direction::Normalise => v[narrow] = old[wide],
+                        Direction::Generate => v[wide] = old[narrow],
+                    }
+                }
+                0.0
+            }
+            Transform::Split { keep: _ } => 0.0,
+            Transform::Planar => self.planar(v),
+            Transform::Continuous(continuous) => self.continuous(continuous, v),
+        }
+    }
+
+    /// Maps the elements of `v` that are `wanted`; parameter p of feature f is feature f * P + p of `raw`.
+    fn elements(
+        &self,
+        map: &ElementMap,
+        raw: &[f64],
+        v: &mut [f64],
+        wanted: impl Fn(usize) -> bool,
+    ) -> f64 {
+        let plane = self.extents[1] * self.extents[2];
+        let count = raw.len() / v.len();
+        let mut log_det = 0.0;
+        for i in (0..v.len()).filter(|&i| wanted(i)) {
+            let own: Vec<f64> = (0..count)
+                .map(|p| raw[((i / plane) * count + p) * plane + i % plane])
+                .collect();
+            log_det += element(map, &own, self.direction, &mut v[i]);
+        }
+        log_det
+    }
+
+    fn autoregressive(
+        &self,
+        net: &Net,
+        map: &ElementMap,
+        one_pass: Direction,
+        order: &[u32],
+        v: &mut [f64],
+    ) -> f64 {
+        let n = v.len();
+        let start = v.to_vec();
+        if self.direction == one_pass {
+            let raw = self.net(net, &start, self.context);
+            return self.elements(map, &raw, v, |_| true);
+        }
+        let natural: Vec<u32> = (0..n as u32).collect();
+        let order = if order.is_empty() { &natural } else { order };
+        // The net sees what is known, and zeros.
+        let mut known = vec![0.0; n];
+        let mut log_det = 0.0;
+        for &i in order {
+            let i = i as usize;
+            let raw = self.net(net, &known, self.context);
+            let count = raw.len() / n;
+            log_det += element(
+                map,
+                &raw[i * count..(i + 1) * count],
+                self.direction,
+                &mut v[i],
+            );
+            known[i] = v[i];
+        }
+        log_det
+    }
+
+    fn linear(&self, factors: &Factors, v: &mut [f64], n: usize, plane: usize) -> f64 {
+        let mut log_det = 0.0;
+        for pixel in 0..plane {
+            let x: Vec<f64> = (0..n).map(|c| v[c * plane + pixel]).collect();
+            let (z, own) = match factors {
+                Factors::Dense => self.dense(&x),
+                Factors::Lu { order } => self.factors(order, &x),
+            };
+            log_det += own;
+            z.iter()
+                .enumerate()
+                .for_each(|(c, &z)| v[c * plane + pixel] = z);
+        }
+        log_det
+    }
+
+    fn dense(&self, x: &[f64]) -> (Vec<f64>, f64) {
+        let n = x.len();
+        let weight = self.tensor("weight");
+        let (solution, log_det) = solve(weight, x);
+        match self.direction {
+            Direction::Generate => (solution, -log_det),
+            Direction::Normalise => {
+                let row = |i: usize| (0..n).map(|j| weight[i * n + j] * x[j]).sum();
+                ((0..n).map(row).collect(), log_det)
+            }
+        }
+    }
+
+    /// P L (U + D), factor by factor.
+    fn factors(&self, order: &[u32], x: &[f64]) -> (Vec<f64>, f64) {
+        let n = x.len();
+        let (lower, upper) = (self.tensor("lower"), self.tensor("upper"));
+        let d = self.tensor("log_diagonal");
+        let log_det = d.iter().sum::<f64>();
+        let mut v = x.to_vec();
+        match self.direction {
+            Direction::Normalise => {
+                for i in 0..n {
+                    let right: f64 = (i + 1..n).map(|j| upper[i * n + j] * v[j]).sum();
+                    v[i] = d[i].exp() * v[i] + right;
+                }
+                for i in (0..n).rev() {
+                    v[i] += (0..i).map(|j| lower[i * n + j] * v[j]).sum::<f64>();
+                }
+                (
+                    order.iter().map(|&from| v[from as usize]).collect(),
+                    log_det,
+                )
+            }
+            Direction::Generate => {
+                let mut y = vec![0.0; n];
+                order
+                    .iter()
+                    .zip(&v)
+                    .for_each(|(&to, &v)| y[to as usize] = v);
+                for i in 0..n {
+                    y[i] -= (0..i).map(|j| lower[i * n + j] * y[j]).sum::<f64>();
+                }
+                for i in (0..n).rev() {
+                    let right: f64 = (i + 1..n).map(|j| upper[i * n + j] * y[j]).sum();
+                    y[i] = (y[i] - right) / d[i].exp();
+                }
+                (y, -log_det)
+            }
+        }
+    }
+
+    fn planar(&self, v: &mut [f64]) -> f64 {
+        let (w, scale) = (self.tensor("weight"), self.tensor("scale"));
+        let bias = self.tensor("bias")[0];
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let along = dot(w, scale);
+        let push = (scalar::softplus(along) - 1.0 - along) / dot(w, w);
+        let u: Vec<f64> = w.iter().zip(scale).map(|(w, s)| s + push * w).collect();
+        let wu = dot(w, &u);
+        let c = dot(w, v) + bias;
+        let (a, sign) = match self.direction {
+            Direction::Normalise => (c, 1.0),
+            Direction::Generate => (
+                bisect(c - wu.abs(), c + wu.abs(), |a| a + wu * a.tanh() - c),
+                -1.0,
+            ),
+        };
+        v.iter_mut()
+            .zip(&u)
+            .for_each(|(v, u)| *v += sign * u * a.tanh());
+        sign * (1.0 + (1.0 - a.tanh().powi(2)) * wu).ln()
+    }
+
+    fn continuous(&self, continuous: &Continuous, v: &mut [f64]) -> f64 {
+        let n = v.len();
+        let slope = |t: f64, x: &[f64]| -> Vec<f64> {
+            let velocity = |x: &[f64]| self.velocity(continuous, t, x);
+            let mut out = velocity(x);
+            let trace: f64 = (0..n)
+                .map(|i| {
+                    let (mut up, mut down) = (x.to_vec(), x.to_vec());
+                    up[i] += STEP;
+                    down[i] -= STEP;
+                    (velocity(&up)[i] - velocity(&down)[i]) / (2.0 * STEP)
+                })
+                .sum();
+            out.push(trace);
+            out
+        };
+        let (mut t, h) = match self.direction {
+            Direction::Normalise => (0.0, 1.0 / TIME_STEPS as f64),
+            Direction::Generate => (1.0, -1.0 / TIME_STEPS as f64),
+        };
+        let mut state = v.to_vec();
+        state.push(0.0);
+        for _ in 0..TIME_STEPS {
+            let ahead =
+                |k: &[f64], h: f64| -> Vec<f64> { (0..n).map(|i| state[i] + h * k[i]).collect() };
+            let a = slope(t, &state[..n]);
+            let b = slope(t + h / 2.0, &ahead(&a, h / 2.0));
+            let c = slope(t + h / 2.0, &ahead(&b, h / 2.0));
+            let d = slope(t + h, &ahead(&c, h));
+            for i in 0..=n {
+                state[i] += h / 6.0 * (a[i] + 2.0 * b[i] + 2.0 * c[i] + d[i]);
+            }
+            t += h;
+        }
+        v.copy_from_slice(&state[..n]);
+        state[n]
+    }
+
+    fn velocity(&self, continuous: &Continuous, t: f64, x: &[f64]) -> Vec<f64> {
+        let turn = |k: usize| (k + 1) as f64 * std::f64::consts::PI * t;
+        let frequencies = 0..continuous.frequencies;
+        let time: Vec<f64> = match continuous.frequencies {
+            0 => vec![t],
+            _ => {
+                let cosines = frequencies.clone().map(|k| turn(k).cos());
+                cosines.chain(frequencies.map(|k| turn(k).sin())).collect()
+            }
+        };
+        match &continuous.velocity {
+            Velocity::Net(net) => self.net(net, x, &[&time, self.context].concat()),
+            Velocity::Planar { width, net } => {
+                let (k, n) = (*width, x.len());
+                let raw = self.net(net, &time, self.context);
+                let (w, u, b) = (&raw[..k * n], &raw[k * n..2 * k * n], &raw[2 * k * n..]);
+                let mut out = vec![0.0; n];
+                for j in 0..k {
+                    let along: f64 = (0..n).map(|i| w[j * n + i] * x[i]).sum();
+                    let h = (along + b[j]).tanh() / k as f64;
+                    (0..n).for_each(|i| out[i] += h * u[j * n + i]);
+                }
+                out
+            }
+        }
+    }
+}
+
+fn element(map: &ElementMap, raw: &[f64], direction: Direction, v: &mut f64) -> f64 {
+    match map {
+        ElementMap::Affine { bound } => {
+            affine(v, raw[0], bound * (raw[1] / bound).tanh(), direction)
+        }
+        ElementMap::Additive => affine(v, raw[0], 0.0, direction),
+        ElementMap::ScaleShift(scale) => {
+            let log = log_scale(scale, raw[1]);
+            // z = a x + shift = (x + shift / a) / (1 / a)
+            affine(v, -raw[0] / log.exp(), -log, direction)
+        }
+        ElementMap::ShiftScale(scale) => affine(v, -raw[0], -log_scale(scale, raw[1]), direction),
+        ElementMap::Spline(spec) => {
+            let spline = Spline::new(spec, raw);
+            let (value, log_det) = match direction {
+                Direction::Normalise => spline.forward(*v),
+                Direction::Generate => spline.inverse(*v),
+            };
+            *v = value;
+            log_det
+        }
+        ElementMap::LogisticMixture { components } => {
+            let mixture = |x: f64| scalar::logistic_mixture(raw, *components, x);
+            match direction {
+                Direction::Normalise => {
+                    let (value, log_det) = mixture(*v);
+                    *v = value;
+                    log_det
+                }
+                Direction::Generate => {
+                    let z = *v;
+                    *v = bisect(-1e4, 1e4, |x| mixture(x).0 - z);
+                    -mixture(*v).1
+                }
+            }
+        }
+    }
+}
+
+fn log_scale(scale: &Scale, raw: f64) -> f64 {
+    match scale {
+        Scale::Tanh { bound } => bound * (raw / bound).tanh(),
+        Scale::SoftClip { bound } => raw / (1.0 + raw.abs() / bound),
+        Scale::Sigmoid { floor } => (scalar::logistic(raw + 2.0) + floor).ln(),
+        Scale::Softplus { floor } => (scalar::softplus(raw) + floor).ln(),
+    }
+}
+
+/// z = (x - shift) e^-s and its inverse x = z e^s + shift.
+fn affine(v: &mut f64, shift: f64, s: f64, direction: Direction) -> f64 {
+    match direction {
+        Direction::Normalise => {
+            *v = (*v - shift) / s.exp();
+            -s
+        }
+        Direction::Generate => {
+            *v = *v * s.exp() + shift;
+            s
+        }
+    }
+}
+
+/// Where a growing function passes 0.
+fn bisect(mut low: f64, mut high: f64, f: impl Fn(f64) -> f64) -> f64 {
+    for _ in 0..200 {
+        let middle = 0.5 * (low + high);
+        if f(middle) < 0.0 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    0.5 * (low + high)
+}
+
+/// The solution of W v = x and ln |det W|, by elimination with pivoting.
+fn solve(w: &[f64], x: &[f64]) -> (Vec<f64>, f64) {
+    let n = x.len();
+    let mut rows: Vec<Vec<f64>> = (0..n)
+        .map(|i| [&w[i * n..(i + 1) * n], &x[i..=i]].concat())
+        .collect();
+    let mut log_det = 0.0;
+    for c in 0..n {
+        let largest = (c..n).max_by(|&a, &b| rows[a][c].abs().total_cmp(&rows[b][c].abs()));
+        rows.swap(c, largest.expect("a row"));
+        let pivot = rows[c].clone();
+        log_det += pivot[c].abs().ln();
+        for row in &mut rows[c + 1..] {
+            let factor = row[c] / pivot[c];
+            row.iter_mut()
+                .zip(&pivot)
+                .for_each(|(v, p)| *v -= factor * p);
+        }
+    }
+    let mut v = vec![0.0; n];
+    for i in (0..n).rev() {
+        let known: f64 = (i + 1..n).map(|j| rows[i][j] * v[j]).sum();
+        v[i] = (rows[i][n] - known) / rows[i][i];
+    }
+    (v, log_det)
+}
