@@ -67,7 +67,7 @@ impl Inputs {
     pub fn config(&self) -> &FlowVae {
         match &self.card.model {
             Family::FlowVae(config) => config,
-            Family::Vae(_) => unreachable!("the default model is a flow-VAE"),
+            Family::Vae(_) | Family::PixelCnn(_) => unreachable!("the default model is a flow-VAE"),
         }
     }
 

@@ -6,7 +6,8 @@ use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
 use galgen_core::condition::{Condition, Conditions};
 use galgen_core::math::act::Act;
 use galgen_core::models::{
-    Family, FlowVaePreset, Forward, Likelihood, Network, Posterior, Vae, VaePreset,
+    Family, FlowVaePreset, Forward, Likelihood, Network, PixelCnn, PixelCnnPreset, Posterior, Vae,
+    VaePreset,
 };
 use galgen_core::stamp::Geometry;
 use serde_json::Value;
@@ -85,6 +86,41 @@ pub fn vae_card(
     };
     card.fingerprint = card.compute_fingerprint();
     card
+}
+
+/// The card of an autoregressive model of plain images of one band.
+pub fn pixel_cnn_card(model: PixelCnn, side: usize, conditions: Conditions) -> Card {
+    let mut card = Card {
+        name: format!("pixels-{side}"),
+        geometry: grey(side),
+        psf: "none".into(),
+        conditions,
+        model: Family::PixelCnn(model),
+        ..card(16)
+    };
+    card.fingerprint = card.compute_fingerprint();
+    card
+}
+
+/// The bytes of a PixelCNN with random weights on images of `side` pixels.
+pub fn random_pixel_cnn(
+    preset: PixelCnnPreset,
+    side: usize,
+    conditions: Conditions,
+    seed: u64,
+) -> Vec<u8> {
+    let model = preset.build(&grey(side), conditions.width());
+    let card = pixel_cnn_card(model.expect("a consistent preset"), side, conditions);
+    from_card(&card, seed)
+}
+
+/// The geometry of plain images of one band.
+pub fn grey(side: usize) -> Geometry {
+    Geometry {
+        side,
+        bands: vec!["grey".into()],
+        half_light_radius: None,
+    }
 }
 
 /// A condition of three classes.

@@ -2,9 +2,11 @@
 
 mod check;
 mod flow_vae;
+mod pixel_cnn;
 mod vae;
 
 pub use flow_vae::{FlowVae, FlowVaePreset, Forward, LOG_VARIANCE, PixelNoise, place_psf};
+pub use pixel_cnn::{Body, Head, MIN_DEVIATION, MIN_LOG_SCALE, PixelCnn, PixelCnnPreset};
 pub use vae::{Likelihood, Network, Posterior, Vae, VaePreset};
 
 use crate::condition::Conditions;
@@ -21,6 +23,8 @@ pub enum Family {
     FlowVae(FlowVae),
     /// Autoencoder, variational or plain, of images or galaxies.
     Vae(Vae),
+    /// Autoregressive model of images.
+    PixelCnn(PixelCnn),
 }
 
 impl Family {
@@ -29,6 +33,7 @@ impl Family {
         match self {
             Family::FlowVae(_) => "flow_vae",
             Family::Vae(_) => "vae",
+            Family::PixelCnn(_) => "pixel_cnn",
         }
     }
 
@@ -41,6 +46,7 @@ impl Family {
         match self {
             Family::FlowVae(model) => model.tensors(geometry, conditions),
             Family::Vae(model) => model.tensors(geometry, conditions),
+            Family::PixelCnn(model) => model.tensors(geometry, conditions),
         }
     }
 }

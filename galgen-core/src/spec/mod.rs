@@ -10,10 +10,12 @@
 //! and interpreted by an f64 referee in the tests. The enums are exhaustive and matched without a
 //! wildcard: a new variant does not compile until all three know it.
 
+mod causal;
 mod layer;
 mod net;
 mod transform;
 
+pub use causal::Offset;
 pub use layer::{CausalMask, Degrees, Layer, Padding, Shape};
 pub use net::{Net, Role, SpecError, TensorSpec};
 pub use transform::{Direction, ElementMap, Flow, Transform};

@@ -4,8 +4,10 @@ mod blur;
 mod bound;
 pub(crate) mod flow_vae;
 mod light;
+pub(crate) mod pixel_cnn;
 pub(crate) mod vae;
 
+use crate::causal;
 use crate::model::DrawError;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -21,6 +23,11 @@ pub(crate) trait Engine: Send + Sync {
 
     /// All memory that the other functions write to.
     fn scratch(&self) -> Scratch;
+
+    /// The engine of an autoregressive model, which has no latent.
+    fn autoregressive(&self) -> Option<&pixel_cnn::Engine> {
+        None
+    }
 
     /// Whether observed stamps are blurred versions of the model's, and [`Engine::set_psf`] says how.
     fn takes_psf(&self) -> bool {
@@ -101,6 +108,8 @@ pub(crate) struct Scratch {
     z: Vec<f64>,
     u: Vec<f64>,
     log_weights: LogSumExp,
+    /// Of an autoregressive model.
+    sampler: Option<causal::State>,
 }
 
 /// Lengths of the buffers of a [`Scratch`].
@@ -124,6 +133,7 @@ impl Scratch {
             z: vec![0.0; sizes.latent],
             u: vec![0.0; sizes.latent],
             log_weights: LogSumExp::default(),
+            sampler: None,
         }
     }
 }

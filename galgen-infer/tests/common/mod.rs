@@ -186,6 +186,18 @@ fn layer(layer: &Layer, path: &str, x: Value, context: &[f32], weights: &Weights
                 .flat_map(|&v| std::iter::repeat_n(f64::from(v), plane));
             x.data.iter().copied().chain(planes).collect()
         }
+        Layer::ConcatElu => {
+            let both = x.data.iter().copied().chain(x.data.iter().map(|v| -v));
+            both.map(|v| Act::Elu.eval(v)).collect()
+        }
+        Layer::AppendOnes => [x.data, vec![1.0; plane]].concat(),
+        Layer::Shift { down, right } => (0..shape.len())
+            .map(|at| {
+                let (y, xx) = (at / wo % ho, at % wo);
+                let inside = y >= *down && xx >= *right;
+                if inside { x.data[at - down * wo - right] } else { 0.0 }
+            })
+            .collect(),
         Layer::Slice { start, len } => x.data[start * plane..(start + len) * plane].to_vec(),
         Layer::Sum(branches) => {
             let mut total = vec![0.0; shape.len()];
