@@ -3,7 +3,7 @@
 use super::{nets, preset};
 use galgen_core::condition::Conditions;
 use galgen_core::models::{Body, Head};
-use galgen_core::spec::{Layer, Net, Offset, Padding, Shape};
+use galgen_core::spec::{Layer, Net, Offset, Shape};
 use galgen_infer::Model;
 use galgen_tests::model::{file, grey, pixel_cnn_card};
 use galgen_tests::referee::Referee;
@@ -25,7 +25,7 @@ fn seen(net: &Net, pixel: usize, seeds: std::ops::Range<u64>) -> Vec<bool> {
         };
         let x = random_values(n, seed);
         let reference = run(&x);
-        for (i, sees) in sees.iter_mut().enumerate() {
+        for (i, sees) in sees.iter_mut().enumerate().filter(|(_, s)| !**s) {
             let mut other = x.clone();
             other[i] += 1.0;
             *sees |= run(&other) != reference;
@@ -43,11 +43,11 @@ fn the_masked_body_alone_has_a_blind_spot() {
     for (body, blocks, expected) in [
         (Body::Masked, 8, 132),
         (Body::Gated, 8, 142),
-        (Body::PlusPlus, 4, 142),
+        (Body::PlusPlus, 2, 142),
     ] {
         let preset = preset(body, blocks, 3, Head::Bernoulli);
         let net = preset.build(&grey(SIDE), 0).unwrap().net;
-        let sees = seen(&net, centre, 1..4);
+        let sees = seen(&net, centre, 1..3);
         let past = sees[..centre].iter().filter(|&&s| s).count();
         let future = sees[centre..].iter().filter(|&&s| s).count();
         assert_eq!((past, future), (expected, 0), "{body:?}");
@@ -60,7 +60,7 @@ fn the_masked_body_alone_has_a_blind_spot() {
 fn the_spec_names_the_last_pixel() {
     const SIDE: usize = 9;
     let (mut named, mut looks_ahead) = (0, 0);
-    for seed in 0..60 {
+    for seed in 0..40 {
         let net = nets::any(SIDE, 2, 2, seed);
         let last = net.last_pixels().unwrap();
         assert_eq!(last[0], last[1], "outputs of one convolution");
@@ -75,8 +75,8 @@ fn the_spec_names_the_last_pixel() {
         looks_ahead += usize::from(last[0] >= Some(Offset::HERE));
     }
     // Borders and dead units hide some.
-    assert!(named >= 45, "{named} of 60");
-    assert!(looks_ahead >= 20, "{looks_ahead} of 60");
+    assert!(named >= 30, "{named} of 40");
+    assert!(looks_ahead >= 13, "{looks_ahead} of 40");
 }
 
 fn refusal(layers: Vec<Layer>) -> String {
@@ -117,19 +117,10 @@ fn files_that_look_ahead_are_refused() {
     };
     let mixed = refusal(vec![norm, Layer::conv(1, 1, 1)]);
     assert!(mixed.contains("net.0: GroupNorm"), "{mixed}");
-    let strided = Layer::Conv2d {
-        outputs: 1,
-        kernel: [8, 8],
-        stride: 7,
-        padding: Padding {
-            top: 7,
-            bottom: 7,
-            left: 7,
-            right: 7,
-        },
-        mask: None,
-    };
-    let grid = refusal(vec![strided, Layer::UpsampleNearest { factor: 4 }, Layer::Slice { start: 0, len: 1 }]);
+    let grid = refusal(vec![
+        Layer::conv(1, 3, 2),
+        Layer::UpsampleNearest { factor: 2 },
+    ]);
     assert!(grid.contains("keep the grid"), "{grid}");
 }
 

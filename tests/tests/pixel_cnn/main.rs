@@ -2,6 +2,7 @@
 //! is that of a full evaluation for every pixel, bit for bit.
 
 mod causality;
+mod goldens;
 mod heads;
 mod likelihood;
 mod nets;

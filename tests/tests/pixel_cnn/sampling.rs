@@ -53,16 +53,13 @@ fn cached_and_naive_sampler_give_the_same_bits() {
     for (body, blocks) in BODIES {
         for head in HEADS {
             let bytes = random_pixel_cnn(preset(body, blocks, 5, head), 9, classes(), 7);
-            let mut all = Vec::new();
+            let mut session = Session::new(Model::from_bytes(&bytes).unwrap());
+            let expected = bits(&naive(&mut session, [3, 11], &[1.0], &|_| None));
             for simd in Simd::available() {
                 let model = Model::from_bytes_on(&bytes, simd).unwrap();
-                let mut session = Session::new(model);
-                let cached = drawn(&mut session, 3, 11, &[1.0]);
-                let expected = naive(&mut session, [3, 11], &[1.0], &|_| None);
-                assert_eq!(bits(&cached), bits(&expected), "{body:?} {head:?}");
-                all.push(bits(&cached));
+                let cached = drawn(&mut Session::new(model), 3, 11, &[1.0]);
+                assert_eq!(bits(&cached), expected, "{body:?} {head:?}");
             }
-            assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{body:?} {head:?}");
         }
     }
 }
@@ -72,7 +69,7 @@ fn cached_and_naive_sampler_give_the_same_bits() {
 fn random_architectures_too() {
     const SIDE: usize = 8;
     let mut judged = 0;
-    for seed in 0..80 {
+    for seed in 0..50 {
         let conditions = classes();
         let head = HEADS[seed as usize % HEADS.len()];
         let Some(net) = nets::causal(SIDE, conditions.width(), head.parameters(), seed) else {
@@ -93,7 +90,7 @@ fn random_architectures_too() {
         assert_eq!(bits(&cached), bits(&expected), "seed {seed}");
         judged += 1;
     }
-    assert!(judged >= 60, "{judged} of 80");
+    assert!(judged >= 40, "{judged} of 50");
 }
 
 fn gated(head: Head) -> Arc<Model> {

@@ -49,10 +49,8 @@ pub enum Head {
     },
 }
 
-/// What one component contributes.
+/// One component of a mixture.
 struct Component {
-    /// ln of its weight.
-    log_weight: f64,
     mean: f64,
     scale: f64,
 }
@@ -128,17 +126,14 @@ impl Head {
     fn component(self, p: &[f64], k: usize) -> Component {
         match self {
             Head::DiscretisedLogistic { components, .. } => Component {
-                log_weight: p[k],
                 mean: p[components + k],
                 scale: libm::exp(p[2 * components + k].max(MIN_LOG_SCALE)),
             },
             Head::GaussianMixture { components } => Component {
-                log_weight: p[k],
                 mean: p[components + k],
                 scale: softplus(p[2 * components + k]) + MIN_DEVIATION,
             },
             Head::Gaussian => Component {
-                log_weight: 0.0,
                 mean: p[0],
                 scale: softplus(p[1]) + MIN_DEVIATION,
             },
@@ -170,11 +165,9 @@ impl Head {
         }
         let mixture = |log_density: &dyn Fn(Component) -> f64| {
             let logits = self.logits(p);
-            let terms = (0..logits.len()).map(|k| {
-                let component = self.component(p, k);
-                component.log_weight + log_density(component)
-            });
-            log_sum_exp(terms) - log_sum_exp(logits.iter().copied())
+            let total = log_sum_exp(logits.iter().copied());
+            let term = |(k, logit): (usize, &f64)| logit - total + log_density(self.component(p, k));
+            log_sum_exp(logits.iter().enumerate().map(term))
         };
         match self {
             Head::Bernoulli => {
@@ -267,9 +260,10 @@ impl Head {
 /// ln of the probability of bin `k`, exact: no difference of nearly equal numbers is taken.
 fn log_bin(c: &Component, k: usize, levels: usize) -> f64 {
     let last = (levels - 1) as f64;
-    let half = 1.0 / last;
-    let x = 2.0 * k as f64 / last - 1.0;
-    let (upper, lower) = ((x - c.mean + half) / c.scale, (x - c.mean - half) / c.scale);
+    // Of whole numbers, so that neighbouring bins have the same edge to the last bit.
+    let edge = |k: usize| (2.0 * k as f64 - 1.0 - last) / last;
+    let upper = (edge(k + 1) - c.mean) / c.scale;
+    let lower = (edge(k) - c.mean) / c.scale;
     if k == 0 {
         return -softplus(-upper);
     }
@@ -277,7 +271,7 @@ fn log_bin(c: &Component, k: usize, levels: usize) -> f64 {
         return -softplus(lower);
     }
     // sigmoid(upper) - sigmoid(lower) = sigmoid(upper) sigmoid(-lower) (1 - e^-d), d = upper - lower
-    -softplus(-upper) - softplus(lower) + log_one_less_exp(2.0 * half / c.scale)
+    -softplus(-upper) - softplus(lower) + log_one_less_exp(2.0 / (last * c.scale))
 }
 
 /// ln(1 - e^-d) for d > 0
