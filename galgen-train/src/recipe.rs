@@ -1,8 +1,10 @@
 //! Recipes: one TOML file says everything about a training, so that it can be repeated.
 
 mod images;
+mod pixel_cnn;
 
 pub use images::{Binarise, ImageData, ImageRecipe, Labels, Objective};
+pub use pixel_cnn::PixelCnnRecipe;
 
 use crate::samples::Likelihood;
 use galgen_core::models::FlowVaePreset;
@@ -75,6 +77,9 @@ pub enum Family {
     Vae,
     /// An [`ImageRecipe`] without.
     Autoencoder,
+    /// A [`PixelCnnRecipe`].
+    #[serde(rename = "pixel-cnn")]
+    PixelCnn,
 }
 
 impl Family {

@@ -2,4 +2,5 @@
 
 pub mod critic;
 pub mod flow_vae;
+pub mod pixel_cnn;
 pub mod vae;

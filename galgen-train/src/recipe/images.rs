@@ -120,7 +120,7 @@ impl ImageRecipe {
     /// What the encoder says of z.
     pub fn posterior(&self) -> Posterior {
         match self.family {
-            Family::Vae | Family::FlowVae => Posterior::Gaussian,
+            Family::Vae | Family::FlowVae | Family::PixelCnn => Posterior::Gaussian,
             Family::Autoencoder => Posterior::Point,
         }
     }
@@ -134,8 +134,9 @@ impl ImageRecipe {
                 expected,
             })
         };
-        if self.family == Family::FlowVae {
-            return fail("family", "flow-vae".into(), "vae or autoencoder");
+        if !matches!(self.family, Family::Vae | Family::Autoencoder) {
+            let found = format!("{:?}", self.family);
+            return fail("family", found, "vae or autoencoder");
         }
         if !(0.0..=0.5).contains(&self.data.validation) {
             let found = self.data.validation.to_string();
