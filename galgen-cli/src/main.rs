@@ -1,7 +1,8 @@
-//! The program `galgen`: draws the galaxies of a catalogue, scores, encodes and decodes stamps, shows model cards.
+//! The program `galgen`: draws the galaxies of a catalogue, scores, encodes, decodes and completes stamps, shows model cards.
 #![forbid(unsafe_code)]
 
 mod args;
+mod complete;
 mod conditions;
 mod decode;
 mod encode;
@@ -11,6 +12,7 @@ mod generate;
 mod inspect;
 mod model_file;
 mod ordered;
+mod panels;
 mod problems;
 mod progress;
 mod psf;
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
             Command::Encode(args) => encode::run(args),
             Command::Decode(args) => decode::run(args),
             Command::Reconstruct(args) => encode::reconstruct(args),
+            Command::Complete(args) => complete::run(args),
             Command::Inspect(args) => inspect::run(args),
         },
     };

@@ -1,10 +1,12 @@
 //! `galgen score`: how likely stamps are under a model.
 
 use crate::args::{Metric, ScoreArgs};
+use crate::decode::{StampRow, Stamps};
 use crate::failure::{Failure, Outcome};
 use crate::model_file::ModelFile;
 use crate::source::Entry;
-use crate::stamps;
+use crate::panels::Panels;
+use crate::stamps::{self, Done};
 use crate::table::{self, Column, Format, Row, Table, Values};
 use galgen_core::condition::Flags;
 use galgen_core::models::{Family, Posterior};
@@ -16,6 +18,8 @@ const ELBO_DRAWS: u64 = 16;
 
 /// The scores that a model gives, in the order of their columns.
 struct Scores {
+    /// log_likelihood, exact, and no latent.
+    exact: bool,
     /// log_likelihood and elbo.
     bounds: bool,
     /// Mean squared error of a pixel's reconstruction.
@@ -24,11 +28,13 @@ struct Scores {
 
 impl Scores {
     fn of(family: &Family) -> Self {
-        let (bounds, reconstruction) = match family {
-            Family::FlowVae(_) => (true, false),
-            Family::Vae(vae) => (vae.posterior == Posterior::Gaussian, true),
+        let (exact, bounds, reconstruction) = match family {
+            Family::FlowVae(_) => (false, true, false),
+            Family::Vae(vae) => (false, vae.posterior == Posterior::Gaussian, true),
+            Family::PixelCnn(_) => (true, false, true),
         };
         Scores {
+            exact,
             bounds,
             reconstruction,
         }
@@ -36,8 +42,11 @@ impl Scores {
 
     fn columns(&self) -> Vec<Column> {
         let nats = ["log_likelihood", "elbo"].map(|name| Column::number(name, "nat"));
-        let mut columns: Vec<Column> = nats.into_iter().filter(|_| self.bounds).collect();
-        columns.push(Column::number("log_prob_latent", "nat"));
+        let shown = usize::from(self.exact) + 2 * usize::from(self.bounds);
+        let mut columns: Vec<Column> = nats.into_iter().take(shown).collect();
+        if !self.exact {
+            columns.push(Column::number("log_prob_latent", "nat"));
+        }
         if self.reconstruction {
             columns.push(Column::number("reconstruction_error", ""));
         }
@@ -51,7 +60,10 @@ impl Scores {
         entry: &Entry,
         asked: &[f32],
         stamp: &[f32],
-    ) -> Result<(Vec<f64>, Flags), DrawError> {
+    ) -> Result<Scored, DrawError> {
+        if self.exact {
+            return pixels(session, asked, stamp);
+        }
         let latent = session.model().latent();
         let (mut mean, mut spread) = (vec![0.0; latent], vec![0.0; latent]);
         let flags = session.encode(stamp, asked, &mut mean, &mut spread)?;
@@ -87,7 +99,93 @@ impl Scores {
             }
             values.push(error);
         }
-        Ok((values, flags))
+        Ok(Scored {
+            values,
+            flags,
+            maps: Vec::new(),
+        })
+    }
+}
+
+/// What is said of a stamp.
+struct Scored {
+    values: Vec<f64>,
+    flags: Flags,
+    /// Of an autoregressive model the planes of [`MAPS`].
+    maps: Vec<f32>,
+}
+
+/// The planes of `--maps`.
+const MAPS: [&str; 2] = ["ln p of the pixel, nats", "pixel minus its mean"];
+
+/// Scores and maps under an autoregressive model.
+fn pixels(session: &mut Session, asked: &[f32], stamp: &[f32]) -> Result<Scored, DrawError> {
+    let mut map = vec![0.0; stamp.len()];
+    let flags = session.pixel_log_likelihoods(stamp, asked, &mut map)?;
+    let mut made = vec![0.0; stamp.len()];
+    session.reconstruct(stamp, asked, &mut made)?;
+    let residuals = stamp.iter().zip(&made).map(|(pixel, mean)| pixel - mean);
+    let squares = residuals.clone().map(|r| f64::from(r).powi(2));
+    let error = squares.sum::<f64>() / stamp.len() as f64;
+    Ok(Scored {
+        values: vec![map.iter().sum(), error],
+        flags,
+        maps: map.iter().map(|&v| v as f32).chain(residuals).collect(),
+    })
+}
+
+/// Where the maps of an autoregressive model go.
+struct Maps {
+    file: Option<Stamps>,
+    sheet: Option<Panels>,
+}
+
+impl Maps {
+    fn create(args: &ScoreArgs, file: &ModelFile) -> Result<Self, Failure> {
+        if file.model.head().is_none() && (args.maps.is_some() || args.png.is_some()) {
+            let problem = format!("--maps and --png: {}", DrawError::NotAutoregressive);
+            return Err(Failure::Usage(problem));
+        }
+        let names = MAPS.map(String::from);
+        let maps = args.maps.as_deref();
+        let side = file.model.card().geometry.side;
+        let titles = ["stamps", MAPS[0], MAPS[1]];
+        Ok(Maps {
+            file: maps
+                .map(|path| Stamps::planes(path, None, file, &names))
+                .transpose()?,
+            sheet: args
+                .png
+                .as_deref()
+                .map(|path| Panels::create(path, side, &titles))
+                .transpose()?,
+        })
+    }
+
+    fn push(&mut self, done: &Done<(Vec<f32>, Scored)>) -> Result<(), Failure> {
+        if let (Some(sheet), Ok((_, (stamp, scored)))) = (&mut self.sheet, &done.result) {
+            let (log_p, residual) = scored.maps.split_at(stamp.len());
+            sheet.add(&[stamp, log_p, residual]);
+        }
+        if let Some(file) = &mut self.file {
+            let result = done.result.as_ref();
+            let row = |(conditions, (_, scored)): &(Vec<f64>, (Vec<f32>, Scored))| {
+                (conditions.clone(), scored.maps.clone(), scored.flags)
+            };
+            file.push(StampRow {
+                row: done.row,
+                id: done.id,
+                result: result.map(row).map_err(String::clone),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, title: &str) -> Result<(), Failure> {
+        if let Some(file) = self.file {
+            file.finish("maps")?;
+        }
+        self.sheet.map_or(Ok(()), |sheet| sheet.finish(title))
     }
 }
 
@@ -98,6 +196,7 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
     let file = ModelFile::open(args.stamps.model.as_deref())?;
     let mut source = stamps::open(&args.stamps, &file, args.sky_sigma.as_deref())?;
     let mut out = AtomicFile::create(&args.out)?;
+    let mut maps = Maps::create(args, &file)?;
     let card = file.model.card();
     let scores = Scores::of(&card.model);
     let mut columns = scores.columns();
@@ -106,15 +205,20 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
         name: "SCORES",
         columns,
         rows: Vec::new(),
-        draws: Some((args.seed, args.samples.get())),
+        draws: (!scores.exact).then_some((args.seed, args.samples.get())),
     };
     let work = |session: &mut Session, entry: &Entry, asked: &[f32], stamp: &[f32]| {
-        scores.evaluate(args, session, entry, asked, stamp)
+        let scored = scores.evaluate(args, session, entry, asked, stamp)?;
+        Ok((stamp.to_vec(), scored))
     };
     let failed = stamps::for_each(&args.stamps, &file, &mut source, &work, |done| {
-        let values = done.result.map(|(conditions, (mut values, flags))| {
-            values.extend(conditions);
-            Values { values, flags }
+        maps.push(&done)?;
+        let values = done.result.map(|(conditions, (_, mut scored))| {
+            scored.values.extend(conditions);
+            Values {
+                values: scored.values,
+                flags: scored.flags,
+            }
         });
         table.rows.push(Row {
             row: done.row,
@@ -124,6 +228,7 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
         Ok(())
     })?;
     out.put(&table::encode(format, &table, &file))?;
+    maps.finish(&card.name)?;
     out.commit()?;
     Ok(Outcome::after(failed))
 }

@@ -176,9 +176,11 @@ pub(crate) fn status_of(error: &DrawError) -> galgen_status {
         DrawError::Object { .. } | DrawError::Argument { .. } | DrawError::Class(_) => {
             galgen_status::Argument
         }
-        DrawError::NotGalaxies | DrawError::NotImages | DrawError::NoLikelihood => {
-            galgen_status::Unsupported
-        }
+        DrawError::NotGalaxies
+        | DrawError::NotImages
+        | DrawError::NoLikelihood
+        | DrawError::NoLatent
+        | DrawError::NotAutoregressive => galgen_status::Unsupported,
         DrawError::NoLight { .. } => galgen_status::NoLight,
         DrawError::Unrenderable { .. } => galgen_status::Unrenderable,
         DrawError::Stamp { .. } => galgen_status::Stamp,

@@ -155,6 +155,8 @@ fn problem(row: &CatalogRow, error: &DrawError) -> RowProblem {
         | DrawError::Class(_)
         | DrawError::NotGalaxies
         | DrawError::NotImages
+        | DrawError::NoLatent
+        | DrawError::NotAutoregressive
         | DrawError::NoLikelihood => ("galaxy", "not drawn".into(), error.to_string()),
     };
     RowProblem {

@@ -8,6 +8,10 @@ mod likelihood;
 mod nets;
 mod sampling;
 
+#[path = "../programs/mod.rs"]
+mod programs;
+mod c;
+
 use galgen_core::models::{Body, Head, PixelCnnPreset};
 
 /// Small nets of every body.
