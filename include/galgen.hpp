@@ -379,6 +379,39 @@ public:
         return result;
     }
 
+    /** ln p of every pixel of `n` images, [n, side, side]: galgen_session_pixel_log_likelihoods. */
+    Scores pixel_log_likelihoods(Span<float> images, Span<float> conditions, std::size_t n) {
+        Scores maps{std::vector<double>(n * side_ * side_), std::vector<Status>(n)};
+        detail::call(galgen_session_pixel_log_likelihoods, get(), images.data(), images.size(),
+                     conditions.data(), conditions.size(), n, maps.values.data(),
+                     maps.values.size(), nullptr, maps.statuses.data());
+        return maps;
+    }
+
+    /** Parameters of every pixel of `n` images, [n, count, side, side]: galgen_session_pixel_parameters. */
+    std::vector<float> pixel_parameters(Span<float> images, Span<float> conditions, std::size_t n) {
+        const std::size_t count = galgen_session_pixel_parameter_count(get());
+        std::vector<float> parameters(n * count * side_ * side_);
+        detail::call(galgen_session_pixel_parameters, get(), images.data(), images.size(),
+                     conditions.data(), conditions.size(), n, parameters.data(), parameters.size(),
+                     nullptr, nullptr);
+        return parameters;
+    }
+
+    /** Images of `ids` completed where `given` is 0: galgen_session_complete; of `drawn` status and flags are set. */
+    Stamps complete(std::uint64_t seed, Span<std::uint64_t> ids, Span<float> images,
+                    Span<std::uint8_t> given, Span<float> conditions) {
+        const std::size_t n = ids.size();
+        Stamps result = make_stamps(n, side_, side_);
+        std::vector<std::uint32_t> flags(n);
+        std::vector<Status> statuses(n);
+        detail::call(galgen_session_complete, get(), seed, ids.data(), images.data(), images.size(),
+                     given.data(), given.size(), conditions.data(), conditions.size(), n,
+                     result.pixels.data(), result.pixels.size(), flags.data(), statuses.data());
+        note(result, flags, statuses);
+        return result;
+    }
+
 private:
     struct Free {
         void operator()(galgen_session *session) const noexcept { galgen_session_free(session); }

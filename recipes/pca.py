@@ -1,7 +1,7 @@
 """The principal components that linear autoencoders must span: an oracle from numpy alone.
 
     pip install numpy safetensors scikit-learn
-    python pca.py --digits digits.npy                       writes scikit-learn's digits / 16 as [1797, 8, 8]
+    python pca.py --digits digits.npy [--labels labels.csv] writes scikit-learn's digits / 16 as [1797, 8, 8]
     python pca.py IMAGES MODEL                              compares: IDX (.gz) or .npy, and a linear autoencoder
 
 Prints the mean squared error of a pixel under the k components and under the autoencoder, and the principal angles
@@ -53,6 +53,10 @@ def compare(x, path):
 if sys.argv[1] == "--digits":
     from sklearn.datasets import load_digits
 
-    np.save(sys.argv[2], (load_digits().images / 16).astype(np.float32))
+    digits = load_digits()
+    np.save(sys.argv[2], (digits.images / 16).astype(np.float32))
+    if "--labels" in sys.argv:
+        rows = "".join(f"{i},{label}\n" for i, label in enumerate(digits.target))
+        open(sys.argv[sys.argv.index("--labels") + 1], "w").write("id,label\n" + rows)
 else:
     compare(images(sys.argv[1]), sys.argv[2])

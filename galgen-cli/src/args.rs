@@ -78,9 +78,11 @@ Scores, in nats, larger is likelier:
   log_likelihood    importance-weighted lower bound of ln p(stamp | conditions) (Burda et al. 2016)
   elbo              evidence lower bound, mean of 16 draws
   log_prob_latent   ln p(z | conditions) of the posterior's mean under the prior: exact, of the latent
-Autoencoders also have
+Autoencoders and autoregressive models also have
   reconstruction_error  mean squared difference of a pixel and its reconstruction
-and plain ones no likelihood: log_prob_latent and this error are their scores.
+and plain autoencoders no likelihood: log_prob_latent and this error are their scores. The
+log_likelihood of an autoregressive model is exact; it has no latent and no elbo. Its --maps shows
+which pixels are unlikely: planes of ln p(pixel | pixels before it) and of pixel minus its mean.
 
 Densities are over pixels in units of the model's intensity: compare them between stamps of one
 model, not between models of different geometry. The columns `flags` are those of generate.";
@@ -119,7 +121,17 @@ Example:
   galgen reconstruct --stamps galaxies.fits --out reconstructed.fits
 
 Each stamp is encoded and the mean of its posterior decoded, under the same conditions; galaxies
-keep their flux. A model that takes a point-spread function gives the galaxy in front of it.";
+keep their flux. A model that takes a point-spread function gives the galaxy in front of it, an
+autoregressive model the mean of each pixel given those before it.";
+
+const COMPLETE_HELP: &str = "\
+Example:
+  galgen complete --model digits.safetensors --stamps digits.npy --rows 4 --out completed.fits --png sheet.png
+
+For autoregressive models. The first rows of each stamp, or the pixels of a mask, are kept; every
+other pixel is drawn given all pixels before it, row by row from the first row of the file, each
+from the left. A kept pixel after a drawn one does not change it. The same seed, model and id give
+the same pixels whatever --threads. The sheet shows what is kept, the completions and the stamps.";
 
 /// Galaxies for image simulations, drawn by a learned model.
 #[derive(Debug, Parser)]
@@ -149,6 +161,9 @@ pub enum Command {
     /// Take stamps to the latent space and back
     #[command(after_long_help = RECONSTRUCT_HELP)]
     Reconstruct(ReconstructArgs),
+    /// Draw the missing pixels of stamps
+    #[command(after_long_help = COMPLETE_HELP)]
+    Complete(CompleteArgs),
     /// Show what a model is: conditions, geometry, training, evaluation
     #[command(after_long_help = "Example:\n  galgen inspect --json | jq .conditions.list")]
     Inspect(InspectArgs),
@@ -186,9 +201,9 @@ pub struct GenerateArgs {
     /// Meaning of half_light_radius [default: circular]
     #[arg(long, value_enum)]
     pub size_definition: Option<SizeDefinition>,
-    /// What of a plain image is drawn
-    #[arg(long, value_enum, default_value_t = Pixels::Mean)]
-    pub pixels: Pixels,
+    /// What of a plain image is drawn [default: mean; of an autoregressive model drawn]
+    #[arg(long, value_enum)]
+    pub pixels: Option<Pixels>,
     /// Axes of stamps that keep the model's grid
     #[arg(long, value_enum, default_value_t = Frame::Sky)]
     pub frame: Frame,
@@ -315,6 +330,35 @@ pub struct ScoreArgs {
     /// Seed of the posterior draws
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Also write two planes for each stamp (FITS), of an autoregressive model: ln p of every pixel, and the pixel
+    /// minus its mean
+    #[arg(long, value_name = "FILE")]
+    pub maps: Option<PathBuf>,
+    /// Also write a sheet of the first stamps beside these maps
+    #[arg(long, value_name = "FILE")]
+    pub png: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CompleteArgs {
+    #[command(flatten)]
+    pub stamps: StampArgs,
+    /// Stamp file to write (FITS)
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Keep the first rows, so many [default: half of them]
+    #[arg(long, value_name = "N", conflicts_with = "mask")]
+    pub rows: Option<usize>,
+    /// Keep the pixels where this image of the stamps' size is not 0: FITS or .npy, one for all stamps or one
+    /// for each
+    #[arg(long, value_name = "FILE")]
+    pub mask: Option<PathBuf>,
+    /// Seed of the drawn pixels
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Also write a sheet of the first stamps
+    #[arg(long, value_name = "FILE")]
+    pub png: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -450,7 +494,8 @@ pub enum Frame {
 /// What of a plain image is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Pixels {
-    /// the mean of the pixels: the probability of 1 where they are 0 or 1
+    /// the mean of the pixels: the probability of 1 where they are 0 or 1; of an autoregressive model given
+    /// the pixels drawn before each
     Mean,
     /// a draw of the pixels
     Drawn,

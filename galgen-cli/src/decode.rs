@@ -1,6 +1,7 @@
 //! `galgen decode`: a table of latents to stamps; and the file of stamps that it and `reconstruct` write.
 
 use crate::args::DecodeArgs;
+use crate::encode::has_latent;
 use crate::failure::{Failure, Outcome};
 use crate::flags;
 use crate::generate::index::{GALAXY_FRAME, PROBLEM, condition_cell, condition_column};
@@ -40,6 +41,17 @@ pub struct Stamps {
 impl Stamps {
     /// Begins both files.
     pub fn create(out: &Path, png: Option<&Path>, file: &ModelFile) -> Result<Self, Failure> {
+        let bands = &file.model.card().geometry.bands;
+        Self::planes(out, png, file, bands)
+    }
+
+    /// The same with other planes than the model's bands; `names` says what they are.
+    pub fn planes(
+        out: &Path,
+        png: Option<&Path>,
+        file: &ModelFile,
+        names: &[String],
+    ) -> Result<Self, Failure> {
         let card = file.model.card();
         let (geometry, conditions) = (&card.geometry, &card.conditions);
         let mut columns = vec![
@@ -61,7 +73,7 @@ impl Stamps {
             "why it failed",
         ));
         let layout = StampLayout {
-            bands: geometry.bands.len(),
+            bands: names.len(),
             height: geometry.side,
             width: geometry.side,
             columns,
@@ -80,6 +92,11 @@ impl Stamps {
                 "PSF within the model".into(),
             ),
         ];
+        if names != geometry.bands {
+            for (i, name) in names.iter().enumerate() {
+                extra.push((format!("GGPLANE{i}"), text(name), "what a plane is".into()));
+            }
+        }
         for (bit, meaning) in flags::meanings(conditions) {
             extra.push((format!("GGFLAG{bit:02}"), text(&meaning), String::new()));
         }
@@ -100,7 +117,7 @@ impl Stamps {
             picture: picture.transpose()?,
             writer: StampWriter::create(out, layout, &provenance)?,
             conditions: conditions.clone(),
-            pixels: geometry.pixels(),
+            pixels: names.len() * side * side,
             name: card.name.clone(),
             made: 0,
         })
@@ -167,6 +184,7 @@ pub fn run(args: &DecodeArgs) -> Result<Outcome, Failure> {
         )));
     }
     let file = ModelFile::open(args.model.as_deref())?;
+    has_latent(&file)?;
     let mut table = Table::open(&args.latents)?;
     let columns = Columns::find(&table, &file)?;
     let mut out = Stamps::create(&args.out, args.png.as_deref(), &file)?;

@@ -7,7 +7,7 @@ use crate::model_file::ModelFile;
 use crate::source::Entry;
 use crate::stamps;
 use crate::table::{self, Column, Format, Row, Table, Values};
-use galgen_infer::Session;
+use galgen_infer::{DrawError, Session};
 use galgen_io::atomic::AtomicFile;
 
 /// Runs `galgen encode`.
@@ -15,6 +15,7 @@ pub fn run(args: &EncodeArgs) -> Result<Outcome, Failure> {
     let format = Format::of(&args.out)?;
     stamps::check_paths(&args.stamps, &args.out)?;
     let file = ModelFile::open(args.stamps.model.as_deref())?;
+    has_latent(&file)?;
     let mut source = stamps::open(&args.stamps, &file, None)?;
     let mut out = AtomicFile::create(&args.out)?;
     let latent = file.model.latent();
@@ -56,6 +57,14 @@ pub fn run(args: &EncodeArgs) -> Result<Outcome, Failure> {
     out.put(&table::encode(format, &table, &file))?;
     out.commit()?;
     Ok(Outcome::after(failed))
+}
+
+/// An error for a model without a latent.
+pub fn has_latent(file: &ModelFile) -> Result<(), Failure> {
+    match file.model.head() {
+        Some(_) => Err(Failure::Usage(DrawError::NoLatent.to_string())),
+        None => Ok(()),
+    }
 }
 
 /// Runs `galgen reconstruct`.

@@ -1,8 +1,10 @@
-//! The program `galgen`: draws the galaxies of a catalogue, scores, compares, encodes and decodes stamps, shows model cards.
+//! The program `galgen`: draws the galaxies of a catalogue, scores, compares, encodes, decodes and completes stamps,
+//! shows model cards.
 #![forbid(unsafe_code)]
 
 mod args;
 mod compare;
+mod complete;
 mod conditions;
 mod decode;
 mod encode;
@@ -12,6 +14,7 @@ mod generate;
 mod inspect;
 mod model_file;
 mod ordered;
+mod panels;
 mod problems;
 mod progress;
 mod psf;
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
             Command::Encode(args) => encode::run(args),
             Command::Decode(args) => decode::run(args),
             Command::Reconstruct(args) => encode::reconstruct(args),
+            Command::Complete(args) => complete::run(args),
             Command::Inspect(args) => inspect::run(args),
         },
     };

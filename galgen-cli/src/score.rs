@@ -1,10 +1,12 @@
 //! `galgen score`: how likely stamps are under a model.
 
 use crate::args::{Metric, ScoreArgs};
+use crate::decode::{StampRow, Stamps};
 use crate::failure::{Failure, Outcome};
 use crate::model_file::ModelFile;
+use crate::panels::Panels;
 use crate::source::Entry;
-use crate::stamps;
+use crate::stamps::{self, Done};
 use crate::table::{self, Column, Format, Row, Table, Values};
 use galgen_core::condition::Flags;
 use galgen_core::models::{Family, FlowModel, Posterior};
@@ -14,48 +16,67 @@ use galgen_io::atomic::AtomicFile;
 /// Draws whose mean is the column `elbo`.
 const ELBO_DRAWS: u64 = 16;
 
+/// What a model says of a stamp's density.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// ln p of every pixel.
+    Pixels,
+    /// ln p, and that of the latent that the stamp is mapped to.
+    Exact,
+    /// Bounds of ln p, and the density of the latent.
+    Bounds,
+    /// The density of the latent alone.
+    Code,
+}
+
 /// The scores that a model gives, in the order of their columns.
 struct Scores {
-    /// Exact log_likelihood.
-    exact: bool,
-    /// Of a flow with grey levels bits_per_dimension.
+    kind: Kind,
+    /// Of a flow with grey levels: bits_per_dimension.
     levels: Option<FlowModel>,
-    /// log_likelihood and elbo.
-    bounds: bool,
     /// Mean squared error of a pixel's reconstruction.
     reconstruction: bool,
 }
 
 impl Scores {
     fn of(family: &Family) -> Self {
-        let (bounds, reconstruction) = match family {
-            Family::FlowVae(_) => (true, false),
-            Family::Vae(vae) => (vae.posterior == Posterior::Gaussian, true),
-            Family::Flow(_) | Family::Made(_) => (false, false),
+        let (kind, reconstruction) = match family {
+            Family::FlowVae(_) => (Kind::Bounds, false),
+            Family::Vae(vae) => match vae.posterior {
+                Posterior::Gaussian => (Kind::Bounds, true),
+                Posterior::Point => (Kind::Code, true),
+            },
+            Family::Flow(_) | Family::Made(_) => (Kind::Exact, false),
+            Family::PixelCnn(_) => (Kind::Pixels, true),
         };
         let levels = match family {
             Family::Flow(flow) => flow.levels.map(|_| flow.clone()),
-            Family::FlowVae(_) | Family::Vae(_) | Family::Made(_) => None,
+            Family::FlowVae(_) | Family::Vae(_) | Family::Made(_) | Family::PixelCnn(_) => None,
         };
         Scores {
-            exact: matches!(family, Family::Flow(_) | Family::Made(_)),
+            kind,
             levels,
-            bounds,
             reconstruction,
         }
     }
 
     fn columns(&self) -> Vec<Column> {
-        if self.exact {
-            let mut columns = vec![Column::number("log_likelihood", "nat")];
-            let bits = |_| Column::number("bits_per_dimension", "bit");
-            columns.extend(self.levels.as_ref().map(bits));
-            columns.push(Column::number("log_prob_latent", "nat"));
-            return columns;
+        let nats = |names: &[&'static str]| -> Vec<Column> {
+            names
+                .iter()
+                .map(|name| Column::number(*name, "nat"))
+                .collect()
+        };
+        let mut columns = match self.kind {
+            Kind::Pixels | Kind::Exact => nats(&["log_likelihood"]),
+            Kind::Bounds => nats(&["log_likelihood", "elbo"]),
+            Kind::Code => Vec::new(),
+        };
+        let bits = |_| Column::number("bits_per_dimension", "bit");
+        columns.extend(self.levels.as_ref().map(bits));
+        if self.kind != Kind::Pixels {
+            columns.extend(nats(&["log_prob_latent"]));
         }
-        let nats = ["log_likelihood", "elbo"].map(|name| Column::number(name, "nat"));
-        let mut columns: Vec<Column> = nats.into_iter().filter(|_| self.bounds).collect();
-        columns.push(Column::number("log_prob_latent", "nat"));
         if self.reconstruction {
             columns.push(Column::number("reconstruction_error", ""));
         }
@@ -69,31 +90,29 @@ impl Scores {
         entry: &Entry,
         asked: &[f32],
         stamp: &[f32],
-    ) -> Result<(Vec<f64>, Flags), DrawError> {
+    ) -> Result<Scored, DrawError> {
+        if self.kind == Kind::Pixels {
+            return pixels(session, asked, stamp);
+        }
         let latent = session.model().latent();
         let (mut mean, mut spread) = (vec![0.0; latent], vec![0.0; latent]);
         let flags = session.encode(stamp, asked, &mut mean, &mut spread)?;
         let z: Vec<f64> = mean.iter().map(|&z| f64::from(z)).collect();
         let log_prob_latent = session.log_prob_latent(&z, asked)?;
         let all = args.metric == Metric::Loglik;
-        if self.exact {
+        let mut values = Vec::new();
+        if self.kind == Kind::Exact {
             let mut found = f64::NAN;
             if all {
                 session.accept_half_precision(args.half_precision);
                 let (samples, seed) = (args.samples.get(), args.seed);
                 found = session.log_likelihood(stamp, asked, entry.sky, samples, seed, entry.id)?;
             }
-            let mut values = vec![found];
-            values.extend(
-                self.levels
-                    .as_ref()
-                    .map(|flow| flow.bits(found, stamp.len())),
-            );
-            values.push(log_prob_latent);
-            return Ok((values, flags));
+            values.push(found);
+            let bits = |flow: &FlowModel| flow.bits(found, stamp.len());
+            values.extend(self.levels.as_ref().map(bits));
         }
-        let mut values = Vec::new();
-        if self.bounds {
+        if self.kind == Kind::Bounds {
             let mut bound = |draws, seed| {
                 session.log_likelihood(stamp, asked, entry.sky, draws, seed, entry.id)
             };
@@ -121,12 +140,98 @@ impl Scores {
             }
             values.push(error);
         }
-        Ok((values, flags))
+        Ok(Scored {
+            values,
+            flags,
+            maps: Vec::new(),
+        })
     }
 }
 
-/// The one number by which images are compared: ln p(x) or its bound of `draws`; of a plain autoencoder, which has
-/// none, the density of the code.
+/// What is said of a stamp.
+struct Scored {
+    values: Vec<f64>,
+    flags: Flags,
+    /// Of an autoregressive model the planes of [`MAPS`].
+    maps: Vec<f32>,
+}
+
+/// The planes of `--maps`.
+const MAPS: [&str; 2] = ["ln p of the pixel, nats", "pixel minus its mean"];
+
+/// Scores and maps under an autoregressive model.
+fn pixels(session: &mut Session, asked: &[f32], stamp: &[f32]) -> Result<Scored, DrawError> {
+    let mut map = vec![0.0; stamp.len()];
+    let flags = session.pixel_log_likelihoods(stamp, asked, &mut map)?;
+    let mut made = vec![0.0; stamp.len()];
+    session.reconstruct(stamp, asked, &mut made)?;
+    let residuals = stamp.iter().zip(&made).map(|(pixel, mean)| pixel - mean);
+    let squares = residuals.clone().map(|r| f64::from(r).powi(2));
+    let error = squares.sum::<f64>() / stamp.len() as f64;
+    Ok(Scored {
+        values: vec![map.iter().sum(), error],
+        flags,
+        maps: map.iter().map(|&v| v as f32).chain(residuals).collect(),
+    })
+}
+
+/// Where the maps of an autoregressive model go.
+struct Maps {
+    file: Option<Stamps>,
+    sheet: Option<Panels>,
+}
+
+impl Maps {
+    fn create(args: &ScoreArgs, file: &ModelFile) -> Result<Self, Failure> {
+        if file.model.head().is_none() && (args.maps.is_some() || args.png.is_some()) {
+            let problem = format!("--maps and --png: {}", DrawError::NotAutoregressive);
+            return Err(Failure::Usage(problem));
+        }
+        let names = MAPS.map(String::from);
+        let maps = args.maps.as_deref();
+        let side = file.model.card().geometry.side;
+        let titles = ["stamps", MAPS[0], MAPS[1]];
+        Ok(Maps {
+            file: maps
+                .map(|path| Stamps::planes(path, None, file, &names))
+                .transpose()?,
+            sheet: args
+                .png
+                .as_deref()
+                .map(|path| Panels::create(path, side, &titles))
+                .transpose()?,
+        })
+    }
+
+    fn push(&mut self, done: &Done<(Vec<f32>, Scored)>) -> Result<(), Failure> {
+        if let (Some(sheet), Ok((_, (stamp, scored)))) = (&mut self.sheet, &done.result) {
+            let (log_p, residual) = scored.maps.split_at(stamp.len());
+            sheet.add(&[stamp, log_p, residual]);
+        }
+        if let Some(file) = &mut self.file {
+            let result = done.result.as_ref();
+            let row = |(conditions, (_, scored)): &(Vec<f64>, (Vec<f32>, Scored))| {
+                (conditions.clone(), scored.maps.clone(), scored.flags)
+            };
+            file.push(StampRow {
+                row: done.row,
+                id: done.id,
+                result: result.map(row).map_err(String::clone),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, title: &str) -> Result<(), Failure> {
+        if let Some(file) = self.file {
+            file.finish("maps")?;
+        }
+        self.sheet.map_or(Ok(()), |sheet| sheet.finish(title))
+    }
+}
+
+/// The one number by which images are compared: ln p(x), or its bound of `draws`; of a plain autoencoder, which has
+/// neither, the density of the code.
 pub fn log_p(
     session: &mut Session,
     entry: &Entry,
@@ -135,7 +240,7 @@ pub fn log_p(
     draws: u32,
     seed: u64,
 ) -> Result<f64, DrawError> {
-    if Scores::of(&session.model().card().model).bounds {
+    if Scores::of(&session.model().card().model).kind != Kind::Code {
         return session.log_likelihood(stamp, asked, entry.sky, draws, seed, entry.id);
     }
     let latent = session.model().latent();
@@ -152,6 +257,7 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
     let file = ModelFile::open(args.stamps.model.as_deref())?;
     let mut source = stamps::open(&args.stamps, &file, args.sky_sigma.as_deref())?;
     let mut out = AtomicFile::create(&args.out)?;
+    let mut maps = Maps::create(args, &file)?;
     let card = file.model.card();
     let scores = Scores::of(&card.model);
     let mut columns = scores.columns();
@@ -160,15 +266,20 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
         name: "SCORES",
         columns,
         rows: Vec::new(),
-        draws: Some((args.seed, args.samples.get())),
+        draws: (scores.kind != Kind::Pixels).then_some((args.seed, args.samples.get())),
     };
     let work = |session: &mut Session, entry: &Entry, asked: &[f32], stamp: &[f32]| {
-        scores.evaluate(args, session, entry, asked, stamp)
+        let scored = scores.evaluate(args, session, entry, asked, stamp)?;
+        Ok((stamp.to_vec(), scored))
     };
     let failed = stamps::for_each(&args.stamps, &file, &mut source, &work, |done| {
-        let values = done.result.map(|(conditions, (mut values, flags))| {
-            values.extend(conditions);
-            Values { values, flags }
+        maps.push(&done)?;
+        let values = done.result.map(|(conditions, (_, mut scored))| {
+            scored.values.extend(conditions);
+            Values {
+                values: scored.values,
+                flags: scored.flags,
+            }
         });
         table.rows.push(Row {
             row: done.row,
@@ -178,6 +289,7 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
         Ok(())
     })?;
     out.put(&table::encode(format, &table, &file))?;
+    maps.finish(&card.name)?;
     out.commit()?;
     Ok(Outcome::after(failed))
 }

@@ -20,6 +20,8 @@ pub enum Stream {
     Training = 3,
     /// The bits of binarised images.
     Binarise = 4,
+    /// The pixels of autoregressive models: two blocks each.
+    Pixel = 5,
 }
 
 const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
@@ -63,6 +65,14 @@ impl Philox {
             used: 4,
             spare_normal: None,
         }
+    }
+
+    /// Continues at block `block` of the sequence, four numbers of 32 bits each: what is drawn for one pixel
+    /// does not depend on how many were drawn for others.
+    pub fn skip_to(&mut self, block: u32) {
+        self.counter[0] = block;
+        self.used = 4;
+        self.spare_normal = None;
     }
 
     /// The next 32 random bits. The sequence holds 2^34 of them.

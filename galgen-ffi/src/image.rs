@@ -6,7 +6,8 @@ use crate::session::galgen_session;
 use crate::status::{Failure, galgen_error, galgen_status, guard};
 use galgen_infer::Pixels;
 
-/// `pixels` of galgen_session_sample_images: the mean of each pixel, the probability of 1 where pixels are 0 or 1.
+/// `pixels` of galgen_session_sample_images: the mean of each pixel, the probability of 1 where pixels are 0 or 1; of an
+/// autoregressive model given the pixels drawn before it.
 pub const GALGEN_PIXELS_MEAN: u32 = 0;
 /// `pixels` of galgen_session_sample_images: a draw of each pixel.
 pub const GALGEN_PIXELS_DRAWN: u32 = 1;
@@ -86,7 +87,8 @@ pub unsafe extern "C" fn galgen_session_sample_images(
 }
 
 /// What the model makes of stamps: the stamp of the posterior's mean, with the sum of the given one if they are
-/// galaxies. Of a model that takes a point-spread function it is the galaxy in front of it.
+/// galaxies. Of a model that takes a point-spread function it is the galaxy in front of it. Of an autoregressive model
+/// it is the mean of each pixel given those of the stamp before it.
 ///
 /// `stamps` is [n, bands, side, side] of `stamps_len` floats, `conditions` [n, conditions]. `made` has room for as many
 /// floats as `stamps`, `made_len`. `flags` and `statuses` have `n` elements each, or are NULL.

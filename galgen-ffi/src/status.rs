@@ -179,6 +179,8 @@ pub(crate) fn status_of(error: &DrawError) -> galgen_status {
         DrawError::NotGalaxies
         | DrawError::NotImages
         | DrawError::NoLikelihood
+        | DrawError::NoLatent
+        | DrawError::NotAutoregressive
         | DrawError::HalfPrecision => galgen_status::Unsupported,
         DrawError::NoLight { .. } | DrawError::Unsolved(_) => galgen_status::NoLight,
         DrawError::Unrenderable { .. } => galgen_status::Unrenderable,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// In the order of the header.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "abi_version",
     "abi",
     "status",
@@ -14,6 +14,7 @@ const SOURCES: [&str; 9] = [
     "session",
     "score",
     "image",
+    "pixels",
 ];
 
 fn generated() -> String {

@@ -50,6 +50,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Family::FlowVae(config) => config.decoder,
         Family::Vae(config) => config.decoder,
         Family::Flow(_) | Family::Made(_) => return Err("the model has no decoder".into()),
+        Family::PixelCnn(_) => {
+            return Err("an autoregressive model has no decoder: see pixel_time".into());
+        }
     };
     let (z, context) = (vec![0.1; net.input.len()], vec![0.5; net.context]);
 

@@ -7,6 +7,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod causal;
 pub mod error;
 pub mod flow;
 pub mod kernels;

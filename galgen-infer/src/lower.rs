@@ -27,8 +27,11 @@ use crate::weights::Weights;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
-use convolution::{ConvSpec, folds, runs_in_planes};
-use frame::{NO_FRAME, covers, frame_wanted, functions};
+pub(crate) use convolution::{ConvSpec, taps};
+use convolution::{folds, runs_in_planes};
+pub(crate) use frame::functions;
+use frame::{NO_FRAME, covers, frame_wanted};
+use galgen_core::math::act::Act;
 use galgen_core::spec::{Layer, Net, Padding, Shape};
 pub(crate) use limits::Cost;
 
@@ -69,6 +72,8 @@ pub(crate) enum Op {
     Store,
     /// The caller's context to all pixels of `to`.
     Context,
+    /// 1 to all of `to`.
+    Ones,
     Copy,
     /// Zeros between `a` and `to`.
     ClearFrame,
@@ -159,6 +164,12 @@ impl Plan {
     pub fn simd(&self) -> Simd {
         self.simd
     }
+}
+
+/// The functions of both halves of a concat-ELU.
+pub(crate) fn concat_elu() -> [Vec<Pointwise>; 2] {
+    let elu = Pointwise::Act(Act::Elu);
+    [alloc::vec![elu], alloc::vec![Pointwise::Scale(-1.0), elu]]
 }
 
 /// A value between layers.
@@ -397,6 +408,37 @@ impl Lowering<'_> {
                     self.push(Op::Context, context, context, context);
                     to
                 }
+                Layer::AppendOnes => {
+                    let c = value.shape.features();
+                    let shape = value.shape.with_features(c + 1);
+                    let to = self.allocate(shape, frame_wanted(rest, shape, wanted));
+                    let part = |r| Place {
+                        view: to.view().slice(r),
+                        ..to.place
+                    };
+                    self.push(Op::Copy, value.place, value.place, part(0..c));
+                    self.push(Op::Ones, part(c..c + 1), part(c..c + 1), part(c..c + 1));
+                    to
+                }
+                Layer::ConcatElu => {
+                    let c = value.shape.features();
+                    let shape = value.shape.with_features(2 * c);
+                    let to = self.allocate(shape, frame_wanted(rest, shape, wanted));
+                    for (half, functions) in concat_elu().into_iter().enumerate() {
+                        let part = Place {
+                            view: to.view().slice(half * c..(half + 1) * c),
+                            ..to.place
+                        };
+                        self.push(Op::Map(functions), value.place, value.place, part);
+                    }
+                    to
+                }
+                Layer::Shift { down, right } => self.shift(
+                    value,
+                    *down,
+                    *right,
+                    frame_wanted(rest, value.shape, wanted),
+                ),
                 Layer::Slice { start, len } => {
                     let view = value.view().slice(*start..start + len);
                     Value {

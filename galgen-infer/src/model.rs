@@ -3,14 +3,14 @@
 use crate::error::LoadError;
 use crate::flow::Unsolved;
 use crate::kernels::Simd;
-use crate::models::{self, flow, flow_vae, made, vae};
+use crate::models::{self, flow, flow_vae, made, pixel_cnn, vae};
 use crate::weights::Weights;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use galgen_core::card::{Card, METADATA_KEY};
 use galgen_core::condition::NoClass;
-use galgen_core::models::Family;
+use galgen_core::models::{Family, Head};
 use galgen_core::object::ObjectError;
 
 /// A model file in memory: the card and packed weights. Immutable; share it between threads through
@@ -45,6 +45,9 @@ impl Model {
             Family::Vae(config) => Box::new(vae::Engine::new(config, geometry, &weights, simd)?),
             Family::Flow(config) => Box::new(flow::Engine::new(config, &weights, simd)?),
             Family::Made(config) => Box::new(made::Engine::new(config, &weights, simd)?),
+            Family::PixelCnn(config) => {
+                Box::new(pixel_cnn::Engine::new(config, geometry, &weights, simd)?)
+            }
         };
         Ok(Arc::new(Model { card, simd, engine }))
     }
@@ -76,7 +79,12 @@ impl Model {
         self.engine.takes_psf()
     }
 
-    /// Number of latent dimensions.
+    /// The distribution of a pixel given those before it, of an autoregressive model.
+    pub fn head(&self) -> Option<Head> {
+        self.engine.autoregressive().map(pixel_cnn::Engine::head)
+    }
+
+    /// Number of latent dimensions; 0 of a model without a latent.
     pub fn latent(&self) -> usize {
         self.engine.latent()
     }
@@ -122,6 +130,15 @@ pub enum DrawError {
         "the model draws galaxies: ask for stamps in the galaxy frame, native or rendered ones"
     )]
     NotImages,
+    /// A latent was asked of a model that has none.
+    #[error("the model has no latent: draw images from it, score, reconstruct or complete them")]
+    NoLatent,
+    /// The distribution of single pixels was asked of a model that has none.
+    #[error(
+        "the model is not autoregressive, which per-pixel likelihoods, parameters and completions need: \
+         use a PixelCNN"
+    )]
+    NotAutoregressive,
     /// A plain autoencoder was asked how likely a stamp is.
     #[error(
         "the model is a plain autoencoder, which has no likelihood of a stamp: use the error of its \

@@ -38,6 +38,7 @@ impl Plan {
                     );
                 }
                 Op::Context => pointwise::broadcast(context, arena, to),
+                Op::Ones => pointwise::broadcast(&[1.0], arena, to),
                 Op::Copy => pointwise::copy_within(arena, a, to),
                 Op::ClearFrame => pointwise::clear_frame(arena, a, to),
                 Op::Map(functions) => pointwise::map(simd, arena, a, functions, to),

@@ -1,5 +1,7 @@
 //! Drawing and scoring: one session per thread, all memory taken at the start.
 
+mod autoregressive;
+
 use crate::model::{DrawError, Model};
 use crate::models::{NoLight, Observed, Scratch};
 use crate::render::{Affine, Grid, Lens, NativeFrame, Noise, Renderer};
@@ -63,7 +65,8 @@ pub struct Session {
 /// What of an image is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pixels {
-    /// The mean of the pixels given the latent: the probability of 1 where pixels are 0 or 1.
+    /// The mean of the pixels given the latent (of an autoregressive model: given the pixels drawn before
+    /// each): the probability of 1 where pixels are 0 or 1.
     #[default]
     Mean,
     /// One draw of the pixels given the latent.
@@ -267,6 +270,7 @@ impl Session {
         conditions: &[f32],
         z: &mut [f32],
     ) -> Result<Flags, DrawError> {
+        self.has_latent()?;
         assert_eq!(z.len(), self.model.latent(), "number of latent dimensions");
         let flags = self.set_context(conditions)?;
         let mut rng = Philox::new(seed, id, Stream::Latent);
@@ -293,6 +297,9 @@ impl Session {
         if self.model.card().geometry.half_light_radius.is_some() {
             return Err(DrawError::NotImages);
         }
+        if self.model.head().is_some() {
+            return self.draw_pixels([seed, id], conditions, |_| None, pixels, out);
+        }
         let flags = self.set_context(conditions)?;
         self.draw_mean(seed, id)?;
         out.copy_from_slice(&self.shape);
@@ -304,7 +311,8 @@ impl Session {
     }
 
     /// What the model makes of a stamp: the stamp of the posterior's mean, with the sum of the given one
-    /// if they are galaxies. Of a model that takes a point-spread function it is the galaxy in front of it.
+    /// if they are galaxies. Of a model that takes a point-spread function it is the galaxy in front of it, of
+    /// an autoregressive model the mean of each pixel given those of the stamp before it.
     ///
     /// # Panics
     /// If a slice has not the model's length.
@@ -314,6 +322,9 @@ impl Session {
         conditions: &[f32],
         out: &mut [f32],
     ) -> Result<Flags, DrawError> {
+        if self.model.head().is_some() {
+            return self.predict(stamp, conditions, out);
+        }
         let flags = self.set_context(conditions)?;
         let sum = self.set_shape(stamp)?;
         let Session {
@@ -374,6 +385,7 @@ impl Session {
         conditions: &[f32],
         out: &mut [f32],
     ) -> Result<Flags, DrawError> {
+        self.has_latent()?;
         let flags = self.set_context(conditions)?;
         finite("latent", z)?;
         assert_eq!(z.len(), self.model.latent(), "number of latent dimensions");
@@ -442,6 +454,7 @@ impl Session {
         mean: &mut [f32],
         log_variance: &mut [f32],
     ) -> Result<Flags, DrawError> {
+        self.has_latent()?;
         let flags = self.set_context(conditions)?;
         self.set_shape(stamp)?;
         let engine = &self.model.engine;
@@ -460,6 +473,7 @@ impl Session {
     /// # Panics
     /// If a slice has not the model's length.
     pub fn log_prob_latent(&mut self, z: &[f64], conditions: &[f32]) -> Result<f64, DrawError> {
+        self.has_latent()?;
         self.set_context(conditions)?;
         if let Some(&found) = z.iter().find(|v| !v.is_finite()) {
             return Err(DrawError::Argument {
@@ -489,7 +503,7 @@ impl Session {
     /// image is as it is, of 0 and 1 where the likelihood is Bernoulli. A flow's density is exact, and `samples` does
     /// not matter, but for pixels of grey levels, where the draws are of their dequantising noise. `sky` is the noise of
     /// a pixel in the stamp's own unit; `None` takes that of a typical training stamp. A plain autoencoder has
-    /// no likelihood.
+    /// no likelihood; that of an autoregressive model is exact, without any draw, and takes no `sky`.
     ///
     /// # Panics
     /// If a slice has not the model's length.
@@ -536,6 +550,13 @@ impl Session {
             &mut rng,
             &mut self.scratch,
         )
+    }
+
+    fn has_latent(&self) -> Result<(), DrawError> {
+        match self.model.head() {
+            Some(_) => Err(DrawError::NoLatent),
+            None => Ok(()),
+        }
     }
 
     fn set_context(&mut self, conditions: &[f32]) -> Result<Flags, DrawError> {

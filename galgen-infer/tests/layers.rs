@@ -489,7 +489,7 @@ fn random_layer(r: &mut Philox, depth: u32) -> Layer {
             .map(|_| random_layer(r, depth.saturating_sub(1)))
             .collect()
     };
-    match r.below(if depth > 0 { 11 } else { 9 }) {
+    match r.below(if depth > 0 { 14 } else { 12 }) {
         0..=2 => {
             let outputs = pick(r, &[1, 4, 6, 17]);
             let kernel = pick(r, &[1, 3, 3, 5]);
@@ -507,7 +507,13 @@ fn random_layer(r: &mut Philox, depth: u32) -> Layer {
             start: pick(r, &[0, 1]),
             len: pick(r, &[1, 2, 5]),
         },
-        9 => Layer::Sum(vec![branch(r), branch(r)]),
+        9 => Layer::ConcatElu,
+        10 => Layer::AppendOnes,
+        11 => Layer::Shift {
+            down: pick(r, &[0, 1, 2]),
+            right: pick(r, &[0, 1, 3]),
+        },
+        12 => Layer::Sum(vec![branch(r), branch(r)]),
         _ => Layer::Concat(vec![branch(r), branch(r)]),
     }
 }

@@ -21,6 +21,8 @@ pub enum Phase {
     Flow,
     /// The decoder, against a critic.
     Adversarial,
+    /// An autoregressive model.
+    Pixels,
     /// Nothing more to do.
     Done,
 }

@@ -4,8 +4,8 @@ use crate::data::images::ImageSamples;
 use crate::data::set::TrainingSet;
 use crate::export::{self, export};
 use crate::fit::flow_vae::Trainer;
-use crate::fit::{Training, flow, vae};
-use crate::recipe::{Family, FlowRecipe, ImageRecipe, Recipe};
+use crate::fit::{Training, flow, pixel_cnn, vae};
+use crate::recipe::{Family, FlowRecipe, ImageData, ImageRecipe, PixelCnnRecipe, Recipe};
 use crate::samples::Samples;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
@@ -54,6 +54,7 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
         Family::FlowVae => run_flow_vae(args),
         Family::Vae | Family::Autoencoder => run_vae(args),
         Family::Flow => run_flow(args),
+        Family::PixelCnn => run_pixel_cnn(args),
     }
 }
 
@@ -89,6 +90,41 @@ fn run_flow(args: &FitArgs) -> Result<(), String> {
     Ok(())
 }
 
+fn run_pixel_cnn(args: &FitArgs) -> Result<(), String> {
+    let recipe = PixelCnnRecipe::load(&args.recipe).map_err(|e| e.to_string())?;
+    let device = open_device(args.device)?;
+    let mut samples = ImageSamples::load(&recipe.data, &args.data)?;
+    if let Some(levels) = recipe.model.head.levels() {
+        samples.round_to(levels)?;
+    }
+    announce(args, samples.training.len(), samples.validation.len());
+    let trainer = pixel_cnn::Trainer::new(
+        &recipe,
+        &samples,
+        &args.out,
+        &device,
+        args.resume,
+        args.quiet,
+    );
+    let mut trainer = trainer.map_err(|e| e.to_string())?;
+    if !args.quiet {
+        eprintln!("{} weights", trainer.training.state.parameters.count());
+    }
+    let start = Instant::now();
+    let done = trainer.run(args.max_steps).map_err(|e| e.to_string())?;
+    if !finished(args, done) {
+        return Ok(());
+    }
+    let seconds = start.elapsed().as_secs();
+    let provenance = image_provenance(&recipe, &recipe.data, &samples, &trainer.training, seconds);
+    let path = args.out.join(MODEL);
+    export::pixel_cnn::export(&trainer, provenance, &path).map_err(|e| e.to_string())?;
+    if !args.quiet {
+        eprintln!("model: {}", path.display());
+    }
+    Ok(())
+}
+
 fn run_vae(args: &FitArgs) -> Result<(), String> {
     let recipe = ImageRecipe::load(&args.recipe).map_err(|e| e.to_string())?;
     let device = open_device(args.device)?;
@@ -109,11 +145,8 @@ fn run_vae(args: &FitArgs) -> Result<(), String> {
         return Ok(());
     }
     let path = args.out.join(MODEL);
-    let mut provenance = provenance(&recipe, &trainer.training, start.elapsed().as_secs());
-    provenance["data"] = json!(recipe.data.credit);
-    provenance["training_images"] = json!(samples.training.len());
-    provenance["validation_images"] = json!(samples.validation.len());
-    provenance["storage"] = json!("f32");
+    let seconds = start.elapsed().as_secs();
+    let provenance = image_provenance(&recipe, &recipe.data, &samples, &trainer.training, seconds);
     export::vae::export(&trainer, provenance, &path).map_err(|e| e.to_string())?;
     if !args.quiet {
         eprintln!("model: {}", path.display());
@@ -184,6 +217,22 @@ fn run_flow_vae(args: &FitArgs) -> Result<(), String> {
 
 /// Name of the finished model in the output directory.
 pub const MODEL: &str = "model.safetensors";
+
+/// How a model of images was trained, with its data.
+fn image_provenance(
+    recipe: &impl Serialize,
+    data: &ImageData,
+    samples: &ImageSamples,
+    training: &Training,
+    seconds: u64,
+) -> serde_json::Value {
+    let mut provenance = provenance(recipe, training, seconds);
+    provenance["data"] = json!(data.credit);
+    provenance["training_images"] = json!(samples.training.len());
+    provenance["validation_images"] = json!(samples.validation.len());
+    provenance["storage"] = json!("f32");
+    provenance
+}
 
 /// How the model was trained, for its card; the data come on top.
 fn provenance(recipe: &impl Serialize, training: &Training, seconds: u64) -> serde_json::Value {

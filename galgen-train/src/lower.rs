@@ -172,6 +172,22 @@ fn layer(
             let planes = context.reshape((b, k, 1, 1))?.broadcast_as((b, k, h, w))?;
             Tensor::cat(&[x, &planes.contiguous()?], 1)
         }
+        Layer::ConcatElu => {
+            let both = Tensor::cat(&[x, &x.neg()?], 1)?;
+            ops::activate(&both, ops::Activation::Elu)
+        }
+        Layer::AppendOnes => {
+            let mut dims = x.dims().to_vec();
+            dims[1] = 1;
+            Tensor::cat(&[x, &Tensor::ones(dims, x.dtype(), x.device())?], 1)
+        }
+        Layer::Shift { down, right } => {
+            let (_, _, height, width) = x.dims4()?;
+            let kept = x.narrow(2, 0, height - down)?.narrow(3, 0, width - right)?;
+            kept.pad_with_zeros(2, *down, 0)?
+                .pad_with_zeros(3, *right, 0)?
+                .contiguous()
+        }
         Layer::Slice { start, len } => x.narrow(1, *start, *len)?.contiguous(),
         Layer::Sum(branches) => {
             let mut terms = branches.iter().enumerate().map(branch);

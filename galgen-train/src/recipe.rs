@@ -2,9 +2,11 @@
 
 mod flow;
 mod images;
+mod pixel_cnn;
 
 pub use flow::FlowRecipe;
 pub use images::{Binarise, ImageData, ImageRecipe, Labels, Objective};
+pub use pixel_cnn::PixelCnnRecipe;
 
 use crate::samples::Likelihood;
 use galgen_core::models::FlowVaePreset;
@@ -79,6 +81,9 @@ pub enum Family {
     Autoencoder,
     /// A [`FlowRecipe`].
     Flow,
+    /// A [`PixelCnnRecipe`].
+    #[serde(rename = "pixel-cnn")]
+    PixelCnn,
 }
 
 impl Family {

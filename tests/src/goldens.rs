@@ -3,7 +3,7 @@
 
 use crate::compare::Trace;
 use crate::tensors::{Tensors, read_safetensors};
-use galgen_core::models::Vae;
+use galgen_core::models::{PixelCnn, Vae};
 use galgen_core::spec::{Flow, Layer, Net};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 const NETS: &[u8] = include_bytes!("../goldens/nets.safetensors");
 const FLOWS: &[u8] = include_bytes!("../goldens/flows.safetensors");
 const VAES: &[u8] = include_bytes!("../goldens/vae.safetensors");
+const PIXEL_CNNS: &[u8] = include_bytes!("../goldens/pixel_cnn.safetensors");
 
 /// A net with weights under the prefix `net`.
 pub struct NetGolden {
@@ -195,6 +196,52 @@ pub fn vaes() -> Vec<VaeGolden> {
         }
     };
     read(VAES).into_iter().map(make).collect()
+}
+
+/// An autoregressive model with its tensors under their names in a file.
+pub struct PixelCnnGolden {
+    /// Name of the case.
+    pub name: String,
+    /// The model.
+    pub model: PixelCnn,
+    /// Its tensors.
+    pub tensors: Tensors,
+    /// Images and what came of them.
+    pub items: Vec<PixelCnnItem>,
+}
+
+/// One image.
+pub struct PixelCnnItem {
+    /// The image.
+    pub x: Vec<f64>,
+    /// Its class, where the model has classes.
+    pub label: f64,
+    /// Parameters of its pixels, `[parameters, n, n]`.
+    pub parameters: Vec<f64>,
+    /// ln p of every pixel.
+    pub log_p: Vec<f64>,
+}
+
+/// The golden autoregressive models.
+pub fn pixel_cnns() -> Vec<PixelCnnGolden> {
+    let make = |(name, model, mut all): (String, PixelCnn, Tensors)| {
+        let mut take = |name: &str| rows(&mut all, name);
+        let (x, label) = (take("x"), take("label"));
+        let (parameters, log_p) = (take("after.parameters"), take("after.log_p"));
+        let items = (0..x.len()).map(|i| PixelCnnItem {
+            x: x[i].clone(),
+            label: label[i][0],
+            parameters: parameters[i].clone(),
+            log_p: log_p[i].clone(),
+        });
+        PixelCnnGolden {
+            items: items.collect(),
+            tensors: weights(&name, all),
+            name,
+            model,
+        }
+    };
+    read(PIXEL_CNNS).into_iter().map(make).collect()
 }
 
 /// (case, spec, tensors without the name of the case) of a golden file.

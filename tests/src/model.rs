@@ -6,7 +6,8 @@ use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
 use galgen_core::condition::{Condition, Conditions};
 use galgen_core::math::act::Act;
 use galgen_core::models::{
-    Family, FlowModel, FlowVaePreset, Forward, Likelihood, Network, Posterior, Vae, VaePreset,
+    Family, FlowModel, FlowVaePreset, Forward, Likelihood, Network, PixelCnn, PixelCnnPreset,
+    Posterior, Vae, VaePreset,
 };
 use galgen_core::stamp::Geometry;
 use serde_json::Value;
@@ -101,6 +102,20 @@ pub fn flow_card(model: FlowModel, geometry: Geometry, conditions: Conditions) -
     card
 }
 
+/// The card of an autoregressive model of plain images of one band.
+pub fn pixel_cnn_card(model: PixelCnn, side: usize, conditions: Conditions) -> Card {
+    let mut card = Card {
+        name: format!("pixels-{side}"),
+        geometry: grey(side),
+        psf: "none".into(),
+        conditions,
+        model: Family::PixelCnn(model),
+        ..card(16)
+    };
+    card.fingerprint = card.compute_fingerprint();
+    card
+}
+
 /// The tensors of `card` at random, calm enough that densities of few dimensions can be integrated on a grid.
 pub fn calm_tensors(card: &Card, seed: u64) -> Tensors {
     let mut tensors = random_weights(&card.check().expect("a consistent card"), seed);
@@ -111,6 +126,27 @@ pub fn calm_tensors(card: &Card, seed: u64) -> Tensors {
             .for_each(|v| *v = f64::from((calm * *v) as f32));
     }
     tensors
+}
+
+/// The bytes of a PixelCNN with random weights on images of `side` pixels.
+pub fn random_pixel_cnn(
+    preset: PixelCnnPreset,
+    side: usize,
+    conditions: Conditions,
+    seed: u64,
+) -> Vec<u8> {
+    let model = preset.build(&grey(side), conditions.width());
+    let card = pixel_cnn_card(model.expect("a consistent preset"), side, conditions);
+    from_card(&card, seed)
+}
+
+/// The geometry of plain images of one band.
+pub fn grey(side: usize) -> Geometry {
+    Geometry {
+        side,
+        bands: vec!["grey".into()],
+        half_light_radius: None,
+    }
 }
 
 /// A condition of three classes.

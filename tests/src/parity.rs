@@ -82,6 +82,8 @@ fn moves_only(layers: &[Layer]) -> bool {
         Layer::UpsampleNearest { .. }
         | Layer::Reshape(_)
         | Layer::AppendContext
+        | Layer::AppendOnes
+        | Layer::Shift { .. }
         | Layer::Slice { .. }
         | Layer::Activation(Act::Relu) => true,
         Layer::Concat(branches) => branches.iter().all(|branch| moves_only(branch)),
@@ -91,7 +93,8 @@ fn moves_only(layers: &[Layer]) -> bool {
         | Layer::Activation(_)
         | Layer::Scale(_)
         | Layer::GroupNorm { .. }
-        | Layer::Gate => false,
+        | Layer::Gate
+        | Layer::ConcatElu => false,
     })
 }
 

@@ -189,6 +189,30 @@ impl Referee {
                 }
                 item.with(item.features + context.len(), data)
             }
+            Layer::ConcatElu => {
+                let positive = item.data.iter().copied();
+                let both = positive.clone().chain(positive.map(|v| -v));
+                let elu = both.map(|v| if v > 0.0 { v } else { v.exp_m1() }).collect();
+                item.with(2 * item.features, elu)
+            }
+            Layer::AppendOnes => {
+                let mut data = item.data.clone();
+                data.resize(data.len() + item.plane(), 1.0);
+                item.with(item.features + 1, data)
+            }
+            Layer::Shift { down, right } => {
+                let (h, w) = item.pixels.expect("a map");
+                let mut data = Vec::new();
+                for c in 0..item.features {
+                    for y in 0..h as isize {
+                        for x in 0..w as isize {
+                            let (y, x) = (y - *down as isize, x - *right as isize);
+                            data.push(item.pixel(c, y, x));
+                        }
+                    }
+                }
+                item.with(item.features, data)
+            }
             Layer::Slice { start, len } => {
                 let n = item.plane();
                 item.with(*len, item.data[start * n..(start + len) * n].to_vec())

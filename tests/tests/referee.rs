@@ -35,13 +35,16 @@ fn layer_name(layer: &Layer) -> &'static str {
         Layer::Gate => "gate",
         Layer::Reshape(_) => "reshape",
         Layer::AppendContext => "context",
+        Layer::ConcatElu => "concat-elu",
+        Layer::AppendOnes => "ones",
+        Layer::Shift { .. } => "shift",
         Layer::Slice { .. } => "slice",
         Layer::Sum(_) => "sum",
         Layer::Concat(_) => "concat",
     }
 }
 
-const LAYERS: usize = 21;
+const LAYERS: usize = 24;
 
 fn transform_name(transform: &Transform) -> &'static str {
     match transform {

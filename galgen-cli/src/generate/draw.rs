@@ -157,6 +157,8 @@ fn problem(row: &CatalogRow, error: &DrawError) -> RowProblem {
         | DrawError::NotImages
         | DrawError::HalfPrecision
         | DrawError::Unsolved(_)
+        | DrawError::NoLatent
+        | DrawError::NotAutoregressive
         | DrawError::NoLikelihood => ("galaxy", "not drawn".into(), error.to_string()),
     };
     RowProblem {

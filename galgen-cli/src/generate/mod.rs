@@ -194,9 +194,13 @@ fn output(args: &GenerateArgs, file: &ModelFile) -> Result<Output, Failure> {
                     .into(),
             ));
         }
-        return Ok(Output::Image(args.pixels.into()));
+        let usual = match file.model.head() {
+            Some(_) => Pixels::Drawn,
+            None => Pixels::Mean,
+        };
+        return Ok(Output::Image(args.pixels.unwrap_or(usual).into()));
     }
-    if args.pixels != Pixels::Mean {
+    if args.pixels.is_some_and(|pixels| pixels != Pixels::Mean) {
         return Err(Failure::Usage(
             "the model draws galaxies: --pixels is for plain images, add noise with --noise-sigma"
                 .into(),

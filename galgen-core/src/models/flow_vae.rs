@@ -448,7 +448,7 @@ mod tests {
             preset.build(&geometry(), 2)
         };
         let model = build(16, 2).unwrap();
-        assert_eq!((model.latent, model.flow.dim), (544, 544));
+        assert_eq!((model.latent, model.flow.dim()), (544, 544));
         let z = Shape::Vector(2 * model.latent);
         assert_eq!(model.encoder.output(), Ok(z));
         assert_eq!(model.decoder.output(), Ok(Shape::square(1, 64)));

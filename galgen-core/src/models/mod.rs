@@ -4,6 +4,7 @@ mod check;
 mod flow;
 mod flow_vae;
 mod made;
+mod pixel_cnn;
 mod vae;
 
 pub use flow::{FlowModel, FlowNetwork, FlowPreset, Mix};
@@ -12,6 +13,7 @@ pub use flow_vae::{
     FlowVae, FlowVaePreset, Forward, LOG_VARIANCE, PixelNoise, SpatialLatent, place_psf,
 };
 pub use made::{MadeModel, MadePreset};
+pub use pixel_cnn::{Body, Head, MIN_DEVIATION, MIN_LOG_SCALE, PixelCnn, PixelCnnPreset};
 pub use vae::{Likelihood, Network, Posterior, Vae, VaePreset};
 
 use crate::condition::Conditions;
@@ -32,6 +34,8 @@ pub enum Family {
     Flow(FlowModel),
     /// Density of binary images, or columns, by a masked network.
     Made(MadeModel),
+    /// Autoregressive model of images.
+    PixelCnn(PixelCnn),
 }
 
 impl Family {
@@ -42,6 +46,7 @@ impl Family {
             Family::Vae(_) => "vae",
             Family::Flow(_) => "flow",
             Family::Made(_) => "made",
+            Family::PixelCnn(_) => "pixel_cnn",
         }
     }
 
@@ -56,6 +61,7 @@ impl Family {
             Family::Vae(model) => model.tensors(geometry, conditions),
             Family::Flow(model) => model.tensors(geometry, conditions),
             Family::Made(model) => model.tensors(geometry, conditions),
+            Family::PixelCnn(model) => model.tensors(geometry, conditions),
         }
     }
 }

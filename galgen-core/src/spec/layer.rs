@@ -178,10 +178,24 @@ pub enum Layer {
     },
     /// a * sigmoid(b), where a and b are the first and second half of the features.
     Gate,
+    /// elu(x) of every feature, then elu(-x) of every feature: twice as many (Salimans et al. 2017,
+    /// PixelCNN++).
+    ConcatElu,
     /// The same elements in row-major order under another shape of equal length.
     Reshape(Shape),
     /// Appends the context: elements of a vector, or one constant plane per value of a map.
     AppendContext,
+    /// Appends a feature that is 1 everywhere. To a convolution it shows where a map ends: zeros of the
+    /// padding have zeros in it.
+    AppendOnes,
+    /// A map moved down and to the right; zeros come in. Of rows y - `down` and columns x - `right` it
+    /// makes a stream that lags behind the pixel (y, x).
+    Shift {
+        /// Rows, fewer than the map has.
+        down: usize,
+        /// Columns, fewer than the map has.
+        right: usize,
+    },
     /// `len` features from `start`.
     Slice {
         /// First feature kept.

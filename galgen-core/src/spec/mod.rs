@@ -10,6 +10,7 @@
 //! and interpreted by an f64 referee in the tests. The enums are exhaustive and matched without a
 //! wildcard: a new variant does not compile until all three know it.
 
+mod causal;
 mod element;
 mod flow;
 mod layer;
@@ -19,6 +20,7 @@ mod reach;
 mod transform;
 mod velocity;
 
+pub use causal::Offset;
 pub use element::{
     ElementMap, MAX_COMPONENTS, MAX_PARAMETERS, MIXTURE_LOG_SCALE, SIGMOID_OFFSET, Scale,
 };

@@ -114,8 +114,11 @@ impl Net {
                 | Layer::Scale(_)
                 | Layer::GroupNorm { .. }
                 | Layer::Gate
+                | Layer::ConcatElu
                 | Layer::Reshape(_)
                 | Layer::AppendContext
+                | Layer::AppendOnes
+                | Layer::Shift { .. }
                 | Layer::Slice { .. } => 0,
             };
             layers.len() + layers.iter().map(inner).sum::<usize>()
@@ -298,6 +301,19 @@ impl Layer {
                 }
                 input.with_features(input.features().saturating_add(context))
             }
+            Layer::ConcatElu => input.with_features(input.features().saturating_mul(2)),
+            Layer::AppendOnes => input.with_features(input.features().saturating_add(1)),
+            Layer::Shift { down, right } => {
+                let Shape::Map { height, width, .. } = input else {
+                    return fail(format!("Shift needs a map, found {input:?}"));
+                };
+                if *down >= height || *right >= width {
+                    return fail(format!(
+                        "shift by {down} rows and {right} columns, expected fewer than {height} and {width}"
+                    ));
+                }
+                input
+            }
             Layer::Slice { start, len } => {
                 let c = input.features();
                 if *len == 0 || start.checked_add(*len).is_none_or(|end| end > c) {
@@ -388,8 +404,11 @@ fn layer_tensors(path: &str, layer: &Layer, input: Shape, out: &mut Vec<TensorSp
         | Layer::Activation(_)
         | Layer::Scale(_)
         | Layer::Gate
+        | Layer::ConcatElu
         | Layer::Reshape(_)
         | Layer::AppendContext
+        | Layer::AppendOnes
+        | Layer::Shift { .. }
         | Layer::Slice { .. }
         | Layer::Sum(_)
         | Layer::Concat(_) => {}

@@ -35,6 +35,12 @@ fn layer(layer: &Layer, values: Vec<Reach>, context: usize) -> Option<Vec<Reach>
             let (a, b) = values.split_at(values.len() / 2);
             a.iter().zip(b).map(|(a, b)| *a.max(b)).collect()
         }
+        Layer::ConcatElu => [values.clone(), values].concat(),
+        Layer::AppendOnes => {
+            let mut values = values;
+            values.push(None);
+            values
+        }
         Layer::AppendContext => {
             let mut values = values;
             values.extend(core::iter::repeat_n(None, context));
@@ -60,6 +66,7 @@ fn layer(layer: &Layer, values: Vec<Reach>, context: usize) -> Option<Vec<Reach>
             all
         }
         Layer::Conv2d { .. }
+        | Layer::Shift { .. }
         | Layer::UpsampleNearest { .. }
         | Layer::Reshape(Shape::Map { .. }) => {
             return None;

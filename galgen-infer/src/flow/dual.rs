@@ -281,6 +281,9 @@ impl Build<'_> {
                 Ok(whole)
             }
             Layer::GroupNorm { .. }
+            | Layer::ConcatElu
+            | Layer::AppendOnes
+            | Layer::Shift { .. }
             | Layer::Conv2d { .. }
             | Layer::UpsampleNearest { .. }
             | Layer::Reshape(Shape::Map { .. }) => {

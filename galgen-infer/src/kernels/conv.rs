@@ -37,7 +37,7 @@ struct Run {
 }
 
 /// (P, V): pixels and vectors of a tile.
-type Tile = (usize, usize);
+pub(super) type Tile = (usize, usize);
 
 /// A convolution with packed weights, for inputs of certain strides.
 #[derive(Clone, Debug)]
@@ -81,18 +81,7 @@ impl Conv {
         let runs = runs(taps, input);
         let depth = taps.len() * inputs;
         let reach = runs.iter().map(|r| r.offset + r.len).max().unwrap_or(0);
-        let blocks = outputs.div_ceil(block);
-        let mut weights = alloc::vec![0.0; blocks * depth * block];
-        for o in 0..outputs {
-            let base = o / block * depth * block + o % block;
-            for (t, tap) in taps.iter().enumerate() {
-                for i in 0..inputs {
-                    weights[base + (t * inputs + i) * block] = tap.weights[o * inputs + i];
-                }
-            }
-        }
-        let mut padded = bias.to_vec();
-        padded.resize(blocks * block, 0.0);
+        let (weights, bias) = pack(taps, bias, inputs, block);
         let (row, pixel) = (input.row, input.pixel);
         Conv {
             outputs,
@@ -105,7 +94,7 @@ impl Conv {
             tile,
             block,
             weights,
-            bias: padded,
+            bias,
             functions,
         }
     }
@@ -114,6 +103,29 @@ impl Conv {
     pub fn multiply_adds(&self, pixels: usize) -> usize {
         self.depth * self.outputs * pixels
     }
+}
+
+/// Weights `[blocks][taps x inputs][block]` and biases `[blocks][block]` of blocks of outputs, zeros beyond the last.
+pub(super) fn pack(
+    taps: &[Tap],
+    bias: &[f32],
+    inputs: usize,
+    block: usize,
+) -> (Vec<f32>, Vec<f32>) {
+    let (outputs, depth) = (bias.len(), taps.len() * inputs);
+    let blocks = outputs.div_ceil(block);
+    let mut weights = alloc::vec![0.0; blocks * depth * block];
+    for o in 0..outputs {
+        let base = o / block * depth * block + o % block;
+        for (t, tap) in taps.iter().enumerate() {
+            for i in 0..inputs {
+                weights[base + (t * inputs + i) * block] = tap.weights[o * inputs + i];
+            }
+        }
+    }
+    let mut padded = bias.to_vec();
+    padded.resize(blocks * block, 0.0);
+    (weights, padded)
 }
 
 /// Merges taps that follow each other in memory.
@@ -140,7 +152,7 @@ const TILES_16: [Tile; 4] = [(8, 2), (8, 1), (4, 2), (4, 1)];
 const TILES_ONE_PIXEL: [Tile; 4] = [(1, 8), (1, 4), (1, 2), (1, 1)];
 
 /// The tile with the least padded work, the first of those that are equal.
-fn tile(lanes: usize, outputs: usize, pixels: usize) -> Tile {
+pub(super) fn tile(lanes: usize, outputs: usize, pixels: usize) -> Tile {
     let tiles: &[Tile] = match (pixels, lanes) {
         (1, _) => &TILES_ONE_PIXEL,
         (_, 16) => &TILES_16,
@@ -228,8 +240,9 @@ impl Job<'_> {
                 // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the
                 // inputs and outputs lie within the arena; weights and bias have the lengths sliced.
                 unsafe {
-                    let acc =
-                        tile_sum::<L, P, V>(l, base, from, &conv.runs, weights.as_ptr(), bias);
+                    let starts = |run: &Run| (from.map(|at| base.add(at + run.offset)), run.len);
+                    let runs = conv.runs.iter().map(starts);
+                    let acc = tile_sum::<L, P, V>(l, runs, weights.as_ptr(), bias);
                     tile_store::<L, P, V>(l, acc, &conv.functions, base, to, columns);
                 }
             }
@@ -238,14 +251,12 @@ impl Job<'_> {
 }
 
 /// # Safety
-/// From `base + from[p]` all runs can be read; `weights` has V N numbers for each of their elements,
-/// `bias` has V N.
+/// From the starts of each run as many numbers as it is long can be read; `weights` has V N numbers for each of
+/// them, `bias` has V N.
 #[inline(always)]
-unsafe fn tile_sum<L: Lanes, const P: usize, const V: usize>(
+pub(super) unsafe fn tile_sum<L: Lanes, const P: usize, const V: usize>(
     l: L,
-    base: *const f32,
-    from: [usize; P],
-    runs: &[Run],
+    runs: impl Iterator<Item = ([*mut f32; P], usize)>,
     mut weights: *const f32,
     bias: &[f32],
 ) -> [[L::V; V]; P] {
@@ -257,13 +268,8 @@ unsafe fn tile_sum<L: Lanes, const P: usize, const V: usize>(
             row[v] = b;
         }
     }
-    for run in runs {
-        let mut inputs = [base; P];
-        for p in 0..P {
-            // SAFETY: the start of a run.
-            inputs[p] = unsafe { base.add(from[p] + run.offset) };
-        }
-        for k in 0..run.len {
+    for (inputs, len) in runs {
+        for k in 0..len {
             let mut w = [l.splat(0.0); V];
             for (v, w) in w.iter_mut().enumerate() {
                 // SAFETY: the weights of this element.
@@ -286,7 +292,7 @@ unsafe fn tile_sum<L: Lanes, const P: usize, const V: usize>(
 /// # Safety
 /// `columns` numbers, at most V N, can be written at each `base + to[p]`.
 #[inline(always)]
-unsafe fn tile_store<L: Lanes, const P: usize, const V: usize>(
+pub(super) unsafe fn tile_store<L: Lanes, const P: usize, const V: usize>(
     l: L,
     mut acc: [[L::V; V]; P],
     functions: &[Pointwise],

@@ -10,6 +10,7 @@
 pub mod arch;
 pub(crate) mod conv;
 pub mod elementary;
+pub(crate) mod gather;
 pub(crate) mod lanes;
 pub(crate) mod norm;
 pub(crate) mod planes;

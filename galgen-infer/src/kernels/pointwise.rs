@@ -116,6 +116,11 @@ pub(crate) fn add(simd: Simd, arena: &mut [f32], a: View, b: View, to: View) {
 pub(crate) fn gate(simd: Simd, arena: &mut [f32], from: View, to: View) {
     let half = from.channels / 2;
     let (a, b) = (from.slice(0..half), from.slice(half..from.channels));
+    gated(simd, arena, a, b, to);
+}
+
+/// to = a * sigmoid(b)
+pub(crate) fn gated(simd: Simd, arena: &mut [f32], a: View, b: View, to: View) {
     simd.dispatch(Rows::new(arena, [a, b], to, Operation::Gate));
 }
 

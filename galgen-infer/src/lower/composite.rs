@@ -52,6 +52,53 @@ impl Lowering<'_> {
         }
     }
 
+    /// The map moved down and right: the part that stays inside, in a frame of at least as many zeros.
+    pub(super) fn shift(
+        &mut self,
+        value: Value,
+        down: usize,
+        right: usize,
+        frame: Padding,
+    ) -> Value {
+        let (c, h, w) = View::extents(value.shape);
+        let kept = Shape::Map {
+            channels: c,
+            height: h - down,
+            width: w - right,
+        };
+        let around = Padding {
+            top: frame.top + down,
+            left: frame.left + right,
+            ..frame
+        };
+        let moved = self.allocate(kept, around);
+        let from = Place {
+            view: View {
+                height: h - down,
+                width: w - right,
+                ..value.view()
+            },
+            ..value.place
+        };
+        self.push(Op::Copy, from, from, moved.place);
+        let v = moved.view();
+        let view = View {
+            offset: v.offset - down * v.row - right * v.pixel,
+            height: h,
+            width: w,
+            ..v
+        };
+        Value {
+            shape: value.shape,
+            place: Place {
+                view,
+                ..moved.place
+            },
+            frame,
+            owned: true,
+        }
+    }
+
     pub(super) fn sum(
         &mut self,
         branches: &[Vec<Layer>],

@@ -16,7 +16,7 @@ const PLANE_OUTPUTS: usize = 4;
 const PLANE_WIDTH: usize = 8;
 
 /// A convolution layer, less its outputs.
-pub(super) struct ConvSpec<'a> {
+pub(crate) struct ConvSpec<'a> {
     pub kernel: [usize; 2],
     pub stride: usize,
     pub padding: Padding,
@@ -94,7 +94,8 @@ impl Lowering<'_> {
         frame: Padding,
     ) -> Value {
         let value = self.with_frame(value, spec.padding);
-        let taps = self.taps(path, shape.features(), value.shape.features(), &spec);
+        let weights = self.tensor(path, "weight");
+        let taps = taps(weights, shape.features(), value.shape.features(), &spec);
         let bias = self.tensor(path, "bias").to_vec();
         let to = self.allocate(shape, frame);
         let input = padded(value.place, spec.padding);
@@ -116,37 +117,13 @@ impl Lowering<'_> {
         let outer = View::planes(c, h + p.top + p.bottom, w + p.left + p.right);
         let input = self.framed(outer, outer.len() + planes::SLACK, h, w, p);
         self.push(Op::Copy, value.place, value.place, input);
-        let taps = self.taps(path, shape.features(), c, &spec);
+        let taps = taps(self.tensor(path, "weight"), shape.features(), c, &spec);
         let input = padded(input, p);
         let conv = PlaneConv::new(input.view, &taps, self.tensor(path, "bias"), functions);
         let to = self.allocate(shape, frame);
         self.flops += 2 * conv.multiply_adds(to.view().height * to.view().width) as u64;
         self.push(Op::PlaneConv(Box::new(conv)), input, input, to.place);
         to
-    }
-
-    /// The taps that the mask keeps.
-    fn taps(&self, path: &str, outputs: usize, inputs: usize, spec: &ConvSpec) -> Vec<Tap> {
-        let weights = self.tensor(path, "weight");
-        let [height, width] = spec.kernel;
-        let mut taps = Vec::new();
-        for y in 0..height {
-            for x in 0..width {
-                if spec
-                    .mask
-                    .as_ref()
-                    .is_none_or(|m| m.keeps(spec.kernel, y, x))
-                {
-                    let at = |oi| weights[(oi * height + y) * width + x];
-                    taps.push(Tap {
-                        y,
-                        x,
-                        weights: (0..outputs * inputs).map(at).collect(),
-                    });
-                }
-            }
-        }
-        taps
     }
 
     /// `UpsampleNearest(2)` and a 3 x 3 convolution with one zero around. The output pixels of one
@@ -199,6 +176,29 @@ impl Lowering<'_> {
         }
         to
     }
+}
+
+/// The taps that the mask keeps.
+pub(crate) fn taps(weights: &[f32], outputs: usize, inputs: usize, spec: &ConvSpec) -> Vec<Tap> {
+    let [height, width] = spec.kernel;
+    let mut taps = Vec::new();
+    for y in 0..height {
+        for x in 0..width {
+            if spec
+                .mask
+                .as_ref()
+                .is_none_or(|m| m.keeps(spec.kernel, y, x))
+            {
+                let at = |oi| weights[(oi * height + y) * width + x];
+                taps.push(Tap {
+                    y,
+                    x,
+                    weights: (0..outputs * inputs).map(at).collect(),
+                });
+            }
+        }
+    }
+    taps
 }
 
 /// Whether an upsampling by `factor` is folded into the `layer` after it.

@@ -14,7 +14,7 @@ pub(super) const NO_FRAME: Padding = Padding {
 };
 
 /// The functions that `layers` begin with.
-pub(super) fn functions(layers: &[Layer]) -> Vec<Pointwise> {
+pub(crate) fn functions(layers: &[Layer]) -> Vec<Pointwise> {
     layers
         .iter()
         .map_while(|layer| match layer {
@@ -25,8 +25,11 @@ pub(super) fn functions(layers: &[Layer]) -> Vec<Pointwise> {
             | Layer::UpsampleNearest { .. }
             | Layer::GroupNorm { .. }
             | Layer::Gate
+            | Layer::ConcatElu
             | Layer::Reshape(_)
             | Layer::AppendContext
+            | Layer::AppendOnes
+            | Layer::Shift { .. }
             | Layer::Slice { .. }
             | Layer::Sum(_)
             | Layer::Concat(_) => None,
@@ -72,8 +75,11 @@ pub(super) fn frame_wanted(mut layers: &[Layer], mut shape: Shape, wanted: Paddi
         }
         Layer::Linear { .. }
         | Layer::Gate
+        | Layer::ConcatElu
         | Layer::Reshape(_)
         | Layer::AppendContext
+        | Layer::AppendOnes
+        | Layer::Shift { .. }
         // Passed over above.
         | Layer::Activation(_)
         | Layer::Scale(_)

@@ -6,8 +6,10 @@ pub(crate) mod flow;
 pub(crate) mod flow_vae;
 mod light;
 pub(crate) mod made;
+pub(crate) mod pixel_cnn;
 pub(crate) mod vae;
 
+use crate::causal;
 use crate::flow::FlowScratch;
 use crate::model::DrawError;
 use alloc::vec;
@@ -24,6 +26,11 @@ pub(crate) trait Engine: Send + Sync {
 
     /// All memory that the other functions write to.
     fn scratch(&self) -> Scratch;
+
+    /// The engine of an autoregressive model, which has no latent.
+    fn autoregressive(&self) -> Option<&pixel_cnn::Engine> {
+        None
+    }
 
     /// Whether observed stamps are blurred versions of the model's, and [`Engine::set_psf`] says how.
     fn takes_psf(&self) -> bool {
@@ -110,6 +117,8 @@ pub(crate) struct Scratch {
     z: Vec<f64>,
     u: Vec<f64>,
     log_weights: LogSumExp,
+    /// Of an autoregressive model.
+    sampler: Option<causal::State>,
 }
 
 /// Lengths of the buffers of a [`Scratch`].
@@ -134,6 +143,7 @@ impl Scratch {
             z: vec![0.0; sizes.latent],
             u: vec![0.0; sizes.latent],
             log_weights: LogSumExp::default(),
+            sampler: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests of the engine share: random weights, and a net evaluated by plain loops in f64.
 #![allow(dead_code)]
 
+use galgen_core::math::act::Act;
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::spec::{Layer, Net, Role, Shape, TensorSpec};
 use galgen_infer::kernels::Simd;
@@ -186,6 +187,22 @@ fn layer(layer: &Layer, path: &str, x: Value, context: &[f32], weights: &Weights
                 .flat_map(|&v| std::iter::repeat_n(f64::from(v), plane));
             x.data.iter().copied().chain(planes).collect()
         }
+        Layer::ConcatElu => {
+            let both = x.data.iter().copied().chain(x.data.iter().map(|v| -v));
+            both.map(|v| Act::Elu.eval(v)).collect()
+        }
+        Layer::AppendOnes => [x.data, vec![1.0; plane]].concat(),
+        Layer::Shift { down, right } => (0..shape.len())
+            .map(|at| {
+                let (y, xx) = (at / wo % ho, at % wo);
+                let inside = y >= *down && xx >= *right;
+                if inside {
+                    x.data[at - down * wo - right]
+                } else {
+                    0.0
+                }
+            })
+            .collect(),
         Layer::Slice { start, len } => x.data[start * plane..(start + len) * plane].to_vec(),
         Layer::Sum(branches) => {
             let mut total = vec![0.0; shape.len()];

@@ -104,6 +104,33 @@ impl ImageSamples {
         Ok(samples)
     }
 
+    /// Rounds the pixels to the levels k / (levels - 1) of a discrete head; those that will be binarised stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// If a pixel lies outside 0 to 1, or `levels` is 2 and the pixels are neither 0 and 1 nor binarised.
+    pub fn round_to(&mut self, levels: usize) -> std::result::Result<(), String> {
+        if self.binarise.is_some() {
+            return Ok(());
+        }
+        let last = (levels - 1) as f64;
+        for pixel in &mut self.pixels {
+            let found = *pixel;
+            *pixel = ((f64::from(found) * last).round() / last) as f32;
+            if !(0.0..=1.0).contains(&found) {
+                return Err(format!(
+                    "a pixel is {found}, expected 0 to 1: the head has {levels} levels from 0 to 1"
+                ));
+            }
+            if levels == 2 && *pixel != found {
+                return Err(format!(
+                    "a pixel is {found}, expected 0 or 1: say `binarise` under [data]"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn images(path: &Path) -> std::result::Result<Self, String> {
         let mut file = StampFile::open(path).map_err(|e| e.to_string())?;
         let (bands, height, width) = file.shape();

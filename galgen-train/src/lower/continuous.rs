@@ -177,6 +177,9 @@ impl Field<'_> {
                 })
             }
             Layer::GroupNorm { .. }
+            | Layer::ConcatElu
+            | Layer::AppendOnes
+            | Layer::Shift { .. }
             | Layer::Conv2d { .. }
             | Layer::UpsampleNearest { .. }
             | Layer::Reshape(Shape::Map { .. }) => {

@@ -3,4 +3,5 @@
 pub mod critic;
 pub mod flow;
 pub mod flow_vae;
+pub mod pixel_cnn;
 pub mod vae;

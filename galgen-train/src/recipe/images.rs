@@ -124,7 +124,7 @@ impl ImageRecipe {
     /// What the encoder says of z.
     pub fn posterior(&self) -> Posterior {
         match self.family {
-            Family::Vae | Family::FlowVae | Family::Flow => Posterior::Gaussian,
+            Family::Vae | Family::FlowVae | Family::Flow | Family::PixelCnn => Posterior::Gaussian,
             Family::Autoencoder => Posterior::Point,
         }
     }
@@ -139,7 +139,8 @@ impl ImageRecipe {
             })
         };
         if !matches!(self.family, Family::Vae | Family::Autoencoder) {
-            return fail("family", format!("{:?}", self.family), "vae or autoencoder");
+            let found = format!("{:?}", self.family);
+            return fail("family", found, "vae or autoencoder");
         }
         if !(0.0..=0.5).contains(&self.data.validation) {
             let found = self.data.validation.to_string();

@@ -350,6 +350,27 @@ fn graphs() -> Vec<Row> {
                 Layer::conv(2, 3, 1),
             ],
         ),
+        (
+            "streams that lag behind the pixel",
+            map(2, 5, 4),
+            1,
+            vec![
+                Layer::AppendOnes,
+                Layer::Concat(vec![
+                    vec![Layer::conv(3, 3, 1), Layer::Shift { down: 2, right: 1 }],
+                    vec![
+                        Layer::Shift { down: 0, right: 3 },
+                        Layer::AppendContext,
+                        Layer::conv(2, 3, 1),
+                    ],
+                    vec![Layer::Shift { down: 1, right: 0 }],
+                ]),
+                Layer::ConcatElu,
+                Layer::Shift { down: 1, right: 1 },
+                Layer::Shift { down: 0, right: 0 },
+                Layer::conv(3, 3, 1),
+            ],
+        ),
         ("no layers", map(2, 3, 2), 0, vec![]),
     ]
 }

@@ -84,9 +84,15 @@ impl Draw {
                 factor: 2 + self.below(2),
             },
             4 | 5 => Layer::Activation(self.act()),
-            6 => match self.below(3) {
+            6 => match self.below(6) {
                 0 => Layer::Scale(self.rng.normal() as f32),
                 1 => Layer::Gate,
+                2 => Layer::ConcatElu,
+                3 => Layer::AppendOnes,
+                4 => Layer::Shift {
+                    down: self.below(3),
+                    right: self.below(3),
+                },
                 _ => Layer::AppendContext,
             },
             // A large epsilon: a nearly constant group must not magnify rounding.
