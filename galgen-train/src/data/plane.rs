@@ -106,8 +106,15 @@ pub fn clipped(mut values: Vec<f32>) -> Option<Sky> {
             .iter()
             .map(|v| (f64::from(*v) - level).abs() as f32)
             .collect();
-        // 1.4826 turns the median absolute deviation of a Gaussian into its standard deviation.
-        let sigma = 1.4826 * median(&mut deviations)?;
+        // 1.4826 turns the median absolute deviation of a Gaussian into its standard deviation. Where more than half of the
+        // pixels have one value (a display that cuts the sky off) that is 0, and the mean deviation has to do.
+        let sigma = match 1.4826 * median(&mut deviations)? {
+            0.0 => {
+                1.2533 * deviations.iter().map(|d| f64::from(*d)).sum::<f64>()
+                    / deviations.len() as f64
+            }
+            sigma => sigma,
+        };
         let before = values.len();
         values.retain(|v| (f64::from(*v) - level).abs() <= 3.0 * sigma);
         if values.len() == before || values.len() < 8 {
@@ -233,6 +240,18 @@ mod tests {
             (sky.level - 10.0).abs() < 0.6 && (sky.sigma - 2.0).abs() < 0.25,
             "{sky:?}"
         );
+    }
+
+    #[test]
+    fn a_sky_of_mostly_one_value_has_noise_and_a_constant_none() {
+        let mut values = vec![0.0; 900];
+        values.extend([1.0; 300]);
+        let sky = clipped(values).expect("values");
+        assert!(
+            sky.level == 0.0 && (0.2..0.5).contains(&sky.sigma),
+            "{sky:?}"
+        );
+        assert_eq!(clipped(vec![2.0; 99]).expect("values").sigma, 0.0);
     }
 
     #[test]
