@@ -269,16 +269,22 @@ fn a_standardised_flow_starts_with_latents_of_mean_zero_and_deviation_one() {
         .map(|(k, v)| (k % 4) as f64 - 2.0 + v * 0.5 * (1 + k % 4) as f64)
         .collect();
     let latents = tensor(&latents, &[100, 4], DType::F64);
-    standardise_flow(&model, &parameters, &latents).expect("a flow with a diagonal");
+    // Posteriors of standard deviation 0.5 about these means.
+    let log_variances = tensor(&[0.25f64.ln(); 400], &[100, 4], DType::F64);
+    standardise_flow(&model, &parameters, &latents, &log_variances)
+        .expect("a flow with a diagonal");
     let mut first = model.flow.clone();
     first.transforms.truncate(1);
     let (z, log_det) = normalise(&first, "flow", &parameters, &latents, None).expect("a value");
     let moments = |t: &Tensor| elements(&t.mean(0).expect("a mean"));
+    let square = |t: &Tensor| moments(&t.sqr().expect("squares"));
     assert!(moments(&z).iter().all(|m| m.abs() < 1e-9));
-    assert!(
-        moments(&z.sqr().expect("squares"))
-            .iter()
-            .all(|v| (v - 1.0).abs() < 1e-6)
-    );
+    // What the means lack of a variance of 1 is the posteriors' own, mapped alike.
+    let mean = latents.mean_keepdim(0).expect("a mean");
+    let between = square(&latents.broadcast_sub(&mean).expect("differences"));
+    for (found, between) in square(&z).iter().zip(between) {
+        let expected = between / (between + 0.25);
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
     assert!(elements(&log_det).iter().all(|l| l.is_finite()));
 }

@@ -347,9 +347,10 @@ fn start_flow(setup: &Setup, training: &mut Training) -> Result<()> {
     let latents = Latents::new(setup, training)?;
     let latent = setup.model.latent;
     let rows = latents.mean.len() / latent;
-    let all = Tensor::from_slice(&latents.mean, (rows, latent), &training.device)?;
+    let all = |values: &[f32]| Tensor::from_slice(values, (rows, latent), &training.device);
+    let (mean, log_variance) = (all(&latents.mean)?, all(&latents.log_variance)?);
     for parameters in [&training.state.parameters, &training.state.average] {
-        standardise_flow(&setup.model, parameters, &all)?;
+        standardise_flow(&setup.model, parameters, &mean, &log_variance)?;
     }
     Ok(())
 }

@@ -232,14 +232,22 @@ fn last_weights(layers: &[Layer], path: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Sets the flow's leading diagonal transform, if it has one, to the mean and deviation of `latents` `[n, latent]`.
-pub fn standardise_flow(model: &FlowVae, parameters: &Parameters, latents: &Tensor) -> Result<()> {
+/// Sets the flow's leading diagonal transform, if it has one, to the mean and deviation of posterior draws: those of the
+/// posteriors' means plus their own variance, both `[n, latent]`. (A dimension that says nothing has the prior as its
+/// posterior and a mean that hardly moves.)
+pub fn standardise_flow(
+    model: &FlowVae,
+    parameters: &Parameters,
+    means: &Tensor,
+    log_variances: &Tensor,
+) -> Result<()> {
     use galgen_core::spec::Transform;
     if !matches!(model.flow.transforms.first(), Some(Transform::Diagonal)) {
         return Ok(());
     }
-    let mean = latents.mean_keepdim(0)?;
-    let variance = latents.broadcast_sub(&mean)?.sqr()?.mean(0)?;
+    let mean = means.mean_keepdim(0)?;
+    let between = means.broadcast_sub(&mean)?.sqr()?.mean(0)?;
+    let variance = (between + log_variances.exp()?.mean(0)?)?;
     parameters.set("flow.0.shift", &mean.squeeze(0)?)?;
-    parameters.set("flow.0.log_scale", &((variance + 1e-8)?.log()? * 0.5)?)
+    parameters.set("flow.0.log_scale", &(variance.log()? * 0.5)?)
 }
