@@ -1,9 +1,9 @@
 //! Recipes: one TOML file says everything about a training, so that it can be repeated.
 
-mod flow;
+mod density;
 mod images;
 
-pub use flow::FlowRecipe;
+pub use density::{DensityPreset, DensityRecipe};
 pub use images::{Binarise, ImageData, ImageRecipe, Labels, Objective};
 
 use crate::samples::Likelihood;
@@ -77,8 +77,10 @@ pub enum Family {
     Vae,
     /// An [`ImageRecipe`] without.
     Autoencoder,
-    /// A [`FlowRecipe`].
+    /// A [`DensityRecipe`] of a flow.
     Flow,
+    /// A [`DensityRecipe`] of a masked network of binary data.
+    Made,
 }
 
 impl Family {

@@ -124,7 +124,7 @@ impl ImageRecipe {
     /// What the encoder says of z.
     pub fn posterior(&self) -> Posterior {
         match self.family {
-            Family::Vae | Family::FlowVae | Family::Flow => Posterior::Gaussian,
+            Family::Vae | Family::FlowVae | Family::Flow | Family::Made => Posterior::Gaussian,
             Family::Autoencoder => Posterior::Point,
         }
     }
