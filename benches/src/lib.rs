@@ -11,7 +11,7 @@ use galgen_core::card::{Card, METADATA_KEY};
 use galgen_core::models::{Family, FlowVae};
 use galgen_core::object::Object;
 use galgen_core::rng::{Philox, Stream};
-use galgen_core::spec::{Flow, Transform};
+use galgen_core::spec::Flow;
 use galgen_infer::lower::Plan;
 use galgen_infer::render::{Grid, Psf, Renderer};
 use galgen_infer::weights::Weights;
