@@ -50,9 +50,13 @@ fn flow(c: &mut Criterion) {
     let mut scratch = flow.scratch();
     let u = inputs.latent();
     let mut z = u.clone();
-    let log_det = flow.generate(&mut z, &context, &mut scratch).expect("no solver");
+    let log_det = flow
+        .generate(&mut z, &context, &mut scratch)
+        .expect("no solver");
     let mut back = z.clone();
-    let inverse = flow.normalise(&mut back, &context, &mut scratch).expect("no solver");
+    let inverse = flow
+        .normalise(&mut back, &context, &mut scratch)
+        .expect("no solver");
     // The couplings' nets run in f32: their rounding, magnified by the slopes of the splines.
     let furthest = u
         .iter()

@@ -67,7 +67,9 @@ impl Inputs {
     pub fn config(&self) -> &FlowVae {
         match &self.card.model {
             Family::FlowVae(config) => config,
-            Family::Vae(_) | Family::Flow(_) | Family::Made(_) => unreachable!("the default model is a flow-VAE"),
+            Family::Vae(_) | Family::Flow(_) | Family::Made(_) => {
+                unreachable!("the default model is a flow-VAE")
+            }
         }
     }
 
@@ -81,7 +83,12 @@ impl Inputs {
     pub fn coupling_nets(&self) -> Vec<Plan> {
         let Flow { transforms, .. } = &self.config().flow;
         let nets = transforms.iter().enumerate().filter_map(|(i, t)| {
-            let plan = Plan::new(t.net()?, &format!("flow.{i}.net"), &self.weights, Simd::detect());
+            let plan = Plan::new(
+                t.net()?,
+                &format!("flow.{i}.net"),
+                &self.weights,
+                Simd::detect(),
+            );
             Some(plan.expect("the tensors of a checked card"))
         });
         nets.collect()

@@ -46,7 +46,10 @@ fn describe(file: &ModelFile) -> String {
     if g.is_columns() {
         line("columns", &bands);
     } else {
-        line("stamp", &format!("{0} x {0} pixels, bands: {bands}", g.side));
+        line(
+            "stamp",
+            &format!("{0} x {0} pixels, bands: {bands}", g.side),
+        );
         let size = g.half_light_radius.map_or_else(
             || "plain images, pixels as in the data".into(),
             |radius| format!("semi-major half-light radius {radius} pixels, major axis along x"),

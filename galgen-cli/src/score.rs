@@ -84,7 +84,11 @@ impl Scores {
                 found = session.log_likelihood(stamp, asked, entry.sky, samples, seed, entry.id)?;
             }
             let mut values = vec![found];
-            values.extend(self.levels.as_ref().map(|flow| flow.bits(found, stamp.len())));
+            values.extend(
+                self.levels
+                    .as_ref()
+                    .map(|flow| flow.bits(found, stamp.len())),
+            );
             values.push(log_prob_latent);
             return Ok((values, flags));
         }

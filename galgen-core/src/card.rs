@@ -126,7 +126,8 @@ impl Card {
         }
         if self.geometry.is_columns() && !matches!(self.model, Family::Flow(_) | Family::Made(_)) {
             let family = self.model.name();
-            let problem = format!("columns of numbers with the family {family}, expected flow or made");
+            let problem =
+                format!("columns of numbers with the family {family}, expected flow or made");
             return Err(CardError::Contradiction(problem));
         }
         if let Some(radius) = self.geometry.half_light_radius

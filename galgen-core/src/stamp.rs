@@ -54,7 +54,11 @@ impl Geometry {
 
     /// Most bands, or columns.
     pub fn max_bands(&self) -> usize {
-        if self.is_columns() { MAX_COLUMNS } else { MAX_BANDS }
+        if self.is_columns() {
+            MAX_COLUMNS
+        } else {
+            MAX_BANDS
+        }
     }
 
     /// Number of pixels of one stamp, all bands.

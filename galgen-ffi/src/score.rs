@@ -140,7 +140,9 @@ pub unsafe extern "C" fn galgen_session_accept_half_precision(
         // SAFETY: the caller's promise, as galgen.h asks.
         let session = unsafe { pointer::exclusive("session", session) }?;
         if accept > 1 {
-            return Err(Failure::argument(format!("accept is {accept}, expected 0 or 1")));
+            return Err(Failure::argument(format!(
+                "accept is {accept}, expected 0 or 1"
+            )));
         }
         session.session.accept_half_precision(accept == 1);
         Ok(())

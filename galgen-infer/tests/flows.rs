@@ -162,7 +162,9 @@ fn levels_agree_to_the_bit() {
     let draw = |simd| {
         let plan = FlowPlan::new(&flow, "flow", &weights, simd).unwrap();
         let mut z = [0.3, -1.0, 0.2, 2.0, -0.1];
-        let log_det = plan.generate(&mut z, &[0.1, -0.4], &mut plan.scratch()).unwrap();
+        let log_det = plan
+            .generate(&mut z, &[0.1, -0.4], &mut plan.scratch())
+            .unwrap();
         (z.map(f64::to_bits), log_det.to_bits())
     };
     for simd in Simd::available() {

@@ -94,7 +94,11 @@ fn array(path: &Path, expected: usize) -> Result<Vec<f32>, ColumnsError> {
     if found != expected || file.count() != 1 {
         return Err(ColumnsError::Width {
             path: path.into(),
-            found: if file.count() == 1 { found } else { file.stamp_len() },
+            found: if file.count() == 1 {
+                found
+            } else {
+                file.stamp_len()
+            },
             expected,
         });
     }
@@ -109,7 +113,10 @@ fn table(path: &Path, names: &[String]) -> Result<Vec<f32>, ColumnsError> {
     let found = found?;
     let mut values = Vec::new();
     while let Some(chunk) = table.next_chunk(&found, CHUNK)? {
-        let numbers = chunk.values.iter().map(|v| v.f64().unwrap_or(f64::NAN) as f32);
+        let numbers = chunk
+            .values
+            .iter()
+            .map(|v| v.f64().unwrap_or(f64::NAN) as f32);
         values.extend(numbers);
     }
     Ok(values)

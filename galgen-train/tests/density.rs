@@ -9,7 +9,13 @@ use galgen_train::fit_command::{DeviceChoice, FitArgs, MODEL, run};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn fit(folder: &Folder, out: &str, text: &str, max_steps: Option<u64>, resume: bool) -> Result<PathBuf, String> {
+fn fit(
+    folder: &Folder,
+    out: &str,
+    text: &str,
+    max_steps: Option<u64>,
+    resume: bool,
+) -> Result<PathBuf, String> {
     let path = folder.join("recipe.toml");
     std::fs::write(&path, text).expect("a file");
     let args = FitArgs {
@@ -85,11 +91,18 @@ map = { spline = { bins = 10, bound = 5.0 } }"#;
     let path = fit(&folder, "out", &rings(network, 400), None, false).expect("a model");
     let found = -figure(&path, "log_likelihood_nats");
     println!("{found} nats, entropy {entropy}");
-    assert!(found < entropy + 0.5 && found > entropy - 0.15, "{found}, {entropy}");
+    assert!(
+        found < entropy + 0.5 && found > entropy - 0.15,
+        "{found}, {entropy}"
+    );
     let mass = figure(&path, "mass");
     assert!((mass - 1.0).abs() < 0.03, "{mass}");
     let mut session = Session::new(Model::open(&path).unwrap());
-    let mut score = |class: f32| session.log_likelihood(&[1.0, 0.0], &[class], None, 1, 0, 0).unwrap();
+    let mut score = |class: f32| {
+        session
+            .log_likelihood(&[1.0, 0.0], &[class], None, 1, 0, 0)
+            .unwrap()
+    };
     assert!(score(0.0) > score(1.0) + 3.0, "a point of the inner ring");
     assert!(folder.join("out/samples.png").is_file());
 }
@@ -125,10 +138,16 @@ activation = "tanh""#;
         let resumed = fit(&folder, &pieces, &text, None, true).expect("a model");
         let draw = |model: Arc<Model>| {
             let mut point = [0.0; 2];
-            Session::new(model).sample_image(1, 2, &[0.0], Pixels::Drawn, &mut point).unwrap();
+            Session::new(model)
+                .sample_image(1, 2, &[0.0], Pixels::Drawn, &mut point)
+                .unwrap();
             point
         };
-        assert_eq!(draw(Model::open(whole).unwrap()), draw(Model::open(resumed).unwrap()), "{network}");
+        assert_eq!(
+            draw(Model::open(whole).unwrap()),
+            draw(Model::open(resumed).unwrap()),
+            "{network}"
+        );
     }
 }
 
@@ -187,12 +206,21 @@ validate_every = 40
     }
     let model = "[model]\nhidden = [32]\nactivation = \"relu\"";
     let text = recipe("made", "binarise = \"dynamic\"", model);
-    let text = text.replace("steps = 40", "steps = 200").replace("every = 40", "every = 200");
+    let text = text
+        .replace("steps = 40", "steps = 200")
+        .replace("every = 40", "every = 200");
     let path = fit(&folder, "made", &text, None, false);
     let nats = -figure(&path.expect("a model"), "log_likelihood_nats");
     // 64 fair coins are 44.4 nats; coins of the means 0.16 and 0.82 are 29.
     assert!(nats < 36.0 && nats > 27.0, "{nats}");
-    let error = fit(&folder, "grey-made", &recipe("made", "", model), None, false).unwrap_err();
+    let error = fit(
+        &folder,
+        "grey-made",
+        &recipe("made", "", model),
+        None,
+        false,
+    )
+    .unwrap_err();
     assert!(error.contains("data.binarise"), "{error}");
     let wrong = "[model]\nlevels = 16\n[model.network.planar]\nblocks = 1";
     let error = fit(&folder, "levels", &recipe("flow", "", wrong), None, false).unwrap_err();

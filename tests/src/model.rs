@@ -106,7 +106,9 @@ pub fn calm_tensors(card: &Card, seed: u64) -> Tensors {
     let mut tensors = random_weights(&card.check().expect("a consistent card"), seed);
     for (name, (_, values)) in &mut tensors {
         let calm = if name.contains(".net.") { 0.7 } else { 0.3 };
-        values.iter_mut().for_each(|v| *v = f64::from((calm * *v) as f32));
+        values
+            .iter_mut()
+            .for_each(|v| *v = f64::from((calm * *v) as f32));
     }
     tensors
 }

@@ -364,7 +364,10 @@ impl FlowJudge<'_, '_> {
                 }
             };
             let moves = piece.transforms.iter().all(|t| {
-                matches!(t, Transform::Permutation(_) | Transform::Squeeze | Transform::Split { .. })
+                matches!(
+                    t,
+                    Transform::Permutation(_) | Transform::Squeeze | Transform::Split { .. }
+                )
             });
             let bound = |bound: f64| if moves { 0.0 } else { bound };
             let at = format!("{}, {:?}, after {k} transforms", run.name, run.direction);

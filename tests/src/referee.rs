@@ -226,7 +226,6 @@ impl Referee {
             None => panic!("no tensor {name}"),
         }
     }
-
 }
 
 fn linear(item: &Item, outputs: usize, degrees: Option<&Degrees>, w: &[f64], b: &[f64]) -> Item {

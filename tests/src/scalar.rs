@@ -59,7 +59,11 @@ pub struct Spline {
 impl Spline {
     /// From raw parameters: K widths, K heights, K - 1 inner derivatives.
     pub fn new(spec: &SplineSpec, raw: &[f64]) -> Self {
-        let SplineSpec { bins, bound, knots: rule } = *spec;
+        let SplineSpec {
+            bins,
+            bound,
+            knots: rule,
+        } = *spec;
         assert_eq!(
             raw.len(),
             3 * bins - 1,

@@ -59,11 +59,27 @@ fn networks() -> Vec<(&'static str, FlowNetwork, Base)> {
     };
     let spline = ElementMap::Spline(SplineSpec::new(6, 4.0));
     vec![
-        ("NICE", coupling(ElementMap::Additive, Mix::Permutation), Base::Logistic),
+        (
+            "NICE",
+            coupling(ElementMap::Additive, Mix::Permutation),
+            Base::Logistic,
+        ),
         ("RealNVP", coupling(affine, Mix::Linear), Base::Normal),
-        ("neural spline flow", coupling(spline, Mix::Permutation), Base::Normal),
-        ("MAF", autoregressive(affine, Direction::Normalise), Base::Normal),
-        ("IAF", autoregressive(affine, Direction::Generate), Base::Normal),
+        (
+            "neural spline flow",
+            coupling(spline, Mix::Permutation),
+            Base::Normal,
+        ),
+        (
+            "MAF",
+            autoregressive(affine, Direction::Normalise),
+            Base::Normal,
+        ),
+        (
+            "IAF",
+            autoregressive(affine, Direction::Generate),
+            Base::Normal,
+        ),
         (
             "TAN",
             FlowNetwork::Transformation {
@@ -130,15 +146,27 @@ fn decoding_undoes_encoding() {
             let class = [(id % 3) as f32];
             let (mut z, mut x) = ([0.0; 4], [0.0; 4]);
             session.sample_latent(1, id, &class, &mut z).expect("noise");
-            session.sample_image(1, id, &class, Pixels::Drawn, &mut x).expect("a draw");
+            session
+                .sample_image(1, id, &class, Pixels::Drawn, &mut x)
+                .expect("a draw");
             let (mut mean, mut spread) = ([0.0; 4], [0.0; 4]);
-            session.encode(&x, &class, &mut mean, &mut spread).expect("a code");
+            session
+                .encode(&x, &class, &mut mean, &mut spread)
+                .expect("a code");
             // x is rounded to f32 in between.
-            let close = z.iter().zip(mean).all(|(a, b)| (a - b).abs() < 2e-4 * (1.0 + a.abs()));
+            let close = z
+                .iter()
+                .zip(mean)
+                .all(|(a, b)| (a - b).abs() < 2e-4 * (1.0 + a.abs()));
             assert!(close, "{name} {id}: {z:?} came back as {mean:?}");
             let mut back = [0.0; 4];
-            session.reconstruct(&x, &class, &mut back).expect("a reconstruction");
-            let close = x.iter().zip(back).all(|(a, b)| (a - b).abs() < 2e-4 * (1.0 + a.abs()));
+            session
+                .reconstruct(&x, &class, &mut back)
+                .expect("a reconstruction");
+            let close = x
+                .iter()
+                .zip(back)
+                .all(|(a, b)| (a - b).abs() < 2e-4 * (1.0 + a.abs()));
             assert!(close, "{name} {id}: {x:?} came back as {back:?}");
         }
     }
@@ -154,14 +182,22 @@ fn what_was_scored_before_does_not_matter_and_nothing_finite_gives_a_nan() {
             let point: Vec<f32> = point.iter().map(|&v| v as f32).collect();
             session.log_likelihood(&point, &[], None, 1, 0, 0)
         };
-        let first: Vec<u64> = points.chunks(3).map(|p| score(p).unwrap().to_bits()).collect();
+        let first: Vec<u64> = points
+            .chunks(3)
+            .map(|p| score(p).unwrap().to_bits())
+            .collect();
         for extreme in [3e38, -3e38, 1e20, 1e-40, -0.0] {
             for at in 0..3 {
                 let mut point = [0.5, -0.5, 0.2];
                 point[at] = extreme;
                 match score(&point) {
-                    Ok(found) => assert!(!found.is_nan() && found < f64::INFINITY, "{name} {extreme}: {found}"),
-                    Err(error) => assert!(matches!(error, DrawError::Unsolved(_)), "{name}: {error}"),
+                    Ok(found) => assert!(
+                        !found.is_nan() && found < f64::INFINITY,
+                        "{name} {extreme}: {found}"
+                    ),
+                    Err(error) => {
+                        assert!(matches!(error, DrawError::Unsolved(_)), "{name}: {error}")
+                    }
                 }
             }
         }
@@ -199,19 +235,30 @@ fn images_of_grey_levels() {
         let model = preset.build(&image(8), 3).expect("a flow");
         let mut session = session(model, image(8), classes(), 8);
         let mut pixels = [0.0; 64];
-        session.sample_image(2, 3, &[1.0], Pixels::Drawn, &mut pixels).expect("a draw");
-        assert!(pixels.iter().all(|p| (p * 15.0 - (p * 15.0).round()).abs() < 1e-5));
+        session
+            .sample_image(2, 3, &[1.0], Pixels::Drawn, &mut pixels)
+            .expect("a draw");
+        assert!(
+            pixels
+                .iter()
+                .all(|p| (p * 15.0 - (p * 15.0).round()).abs() < 1e-5)
+        );
         let mut back = [0.0; 64];
-        session.reconstruct(&pixels, &[1.0], &mut back).expect("a reconstruction");
+        session
+            .reconstruct(&pixels, &[1.0], &mut back)
+            .expect("a reconstruction");
         assert_eq!(pixels, back);
         let mut bound = |samples| {
-            let each = (0..20).map(|id| session.log_likelihood(&pixels, &[1.0], None, samples, 4, id));
+            let each =
+                (0..20).map(|id| session.log_likelihood(&pixels, &[1.0], None, samples, 4, id));
             each.map(|v| v.expect("a density")).sum::<f64>() / 20.0
         };
         let (one, many) = (bound(1), bound(50));
         assert!(many > one, "{one} {many}");
         pixels[7] = 0.03;
-        let error = session.log_likelihood(&pixels, &[1.0], None, 1, 0, 0).unwrap_err();
+        let error = session
+            .log_likelihood(&pixels, &[1.0], None, 1, 0, 0)
+            .unwrap_err();
         assert!(error.to_string().contains("grey level"), "{error}");
     }
 }
@@ -219,17 +266,22 @@ fn images_of_grey_levels() {
 #[test]
 fn weights_of_16_bits_are_refused_until_they_are_accepted() {
     let network = FlowNetwork::Planar { blocks: 1 };
-    let model = preset(network, Base::Normal).build(&columns(2), 0).expect("a flow");
+    let model = preset(network, Base::Normal)
+        .build(&columns(2), 0)
+        .expect("a flow");
     let card = flow_card(model, columns(2), Conditions::default());
     let bytes = file(&card, &calm_tensors(&card, 9));
     let half = narrowed(&bytes);
     let mut session = Session::new(Model::from_bytes(&half).expect("a model"));
-    session.sample_image(0, 0, &[], Pixels::Drawn, &mut [0.0; 2]).expect("a draw");
+    session
+        .sample_image(0, 0, &[], Pixels::Drawn, &mut [0.0; 2])
+        .expect("a draw");
     let refused = session.log_likelihood(&[0.1, 0.2], &[], None, 1, 0, 0);
     assert_eq!(refused, Err(DrawError::HalfPrecision));
     session.accept_half_precision(true);
     let mut exact = Session::new(Model::from_bytes(&bytes).expect("a model"));
-    let [a, b] = [&mut session, &mut exact].map(|s| s.log_likelihood(&[0.1, 0.2], &[], None, 1, 0, 0).unwrap());
+    let [a, b] = [&mut session, &mut exact]
+        .map(|s| s.log_likelihood(&[0.1, 0.2], &[], None, 1, 0, 0).unwrap());
     assert!((a - b).abs() < 1e-2 && a != b, "{a} {b}");
 }
 
@@ -238,7 +290,10 @@ fn narrowed(bytes: &[u8]) -> Vec<u8> {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let mut header: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&bytes[8..8 + length]).unwrap();
-    for (_, tensor) in header.iter_mut().filter(|(name, _)| *name != "__metadata__") {
+    for (_, tensor) in header
+        .iter_mut()
+        .filter(|(name, _)| *name != "__metadata__")
+    {
         tensor["dtype"] = "BF16".into();
         for offset in tensor["data_offsets"].as_array_mut().unwrap() {
             *offset = (offset.as_u64().unwrap() / 2).into();
@@ -246,8 +301,14 @@ fn narrowed(bytes: &[u8]) -> Vec<u8> {
     }
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
-    let halves = bytes[8 + length..].chunks_exact(4).flat_map(|v| [v[2], v[3]]);
-    [&(header.len() as u64).to_le_bytes()[..], &header].concat().into_iter().chain(halves).collect()
+    let halves = bytes[8 + length..]
+        .chunks_exact(4)
+        .flat_map(|v| [v[2], v[3]]);
+    [&(header.len() as u64).to_le_bytes()[..], &header]
+        .concat()
+        .into_iter()
+        .chain(halves)
+        .collect()
 }
 
 /// Masked networks of binary elements: all probabilities of three bits sum to one, and what is drawn has the frequency
@@ -269,7 +330,10 @@ fn a_made_is_a_distribution_and_draws_from_it() {
                 parameters: 1,
                 order: &order,
             };
-            model = MadeModel { net: made.net(), order };
+            model = MadeModel {
+                net: made.net(),
+                order,
+            };
         }
         let mut card = flow_card(flow_of_nothing(), columns(3), classes());
         card.model = Family::Made(model);
@@ -279,7 +343,10 @@ fn a_made_is_a_distribution_and_draws_from_it() {
         let bits = |k: usize| [0, 1, 2].map(|i| f32::from(k >> i & 1 == 1));
         let class = [1.0];
         let p = |session: &mut Session, k| {
-            session.log_likelihood(&bits(k), &class, None, 1, 0, 0).expect("bits").exp()
+            session
+                .log_likelihood(&bits(k), &class, None, 1, 0, 0)
+                .expect("bits")
+                .exp()
         };
         let all: Vec<f64> = (0..8).map(|k| p(&mut session, k)).collect();
         assert!((all.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{all:?}");
@@ -287,22 +354,33 @@ fn a_made_is_a_distribution_and_draws_from_it() {
         let mut counts = [0.0; 8];
         for id in 0..DRAWS {
             let mut x = [0.0; 3];
-            session.sample_image(5, id, &class, Pixels::Drawn, &mut x).expect("a draw");
+            session
+                .sample_image(5, id, &class, Pixels::Drawn, &mut x)
+                .expect("a draw");
             let mut back = [0.0; 3];
-            session.reconstruct(&x, &class, &mut back).expect("a reconstruction");
+            session
+                .reconstruct(&x, &class, &mut back)
+                .expect("a reconstruction");
             assert_eq!(x, back);
             counts[(0..3).map(|i| (x[i] as usize) << i).sum::<usize>()] += 1.0;
         }
         for (count, p) in counts.iter().zip(&all) {
             let expected = DRAWS as f64 * p;
             // Five standard deviations of a binomial.
-            assert!((count - expected).abs() < 5.0 * (expected * (1.0 - p)).sqrt() + 1.0, "{counts:?} {all:?}");
+            assert!(
+                (count - expected).abs() < 5.0 * (expected * (1.0 - p)).sqrt() + 1.0,
+                "{counts:?} {all:?}"
+            );
         }
-        let error = session.log_likelihood(&[0.5, 0.0, 1.0], &class, None, 1, 0, 0).unwrap_err();
+        let error = session
+            .log_likelihood(&[0.5, 0.0, 1.0], &class, None, 1, 0, 0)
+            .unwrap_err();
         assert!(error.to_string().contains("binarise"), "{error}");
     }
 }
 
 fn flow_of_nothing() -> FlowModel {
-    preset(FlowNetwork::Planar { blocks: 0 }, Base::Normal).build(&columns(3), 3).expect("a flow")
+    preset(FlowNetwork::Planar { blocks: 0 }, Base::Normal)
+        .build(&columns(3), 3)
+        .expect("a flow")
 }

@@ -137,8 +137,14 @@ fn continuous_flows_agree_with_the_referee() {
         for i in 0..4 {
             let (point, context) = case.item(i);
             for direction in [Direction::Normalise, Direction::Generate] {
-                let (values, log_det) =
-                    run_flow(Simd::detect(), &case.flow, &tensors, direction, &point, &context);
+                let (values, log_det) = run_flow(
+                    Simd::detect(),
+                    &case.flow,
+                    &tensors,
+                    direction,
+                    &point,
+                    &context,
+                );
                 let (right, right_log_det) =
                     referee.flow(&case.flow, "flow", direction, &point, &context);
                 let error = relative_error(&values, &right).max((log_det - right_log_det).abs());

@@ -11,11 +11,15 @@ fn records(bench: &Bench, name: &str) -> Vec<std::collections::HashMap<String, S
 fn rows_are_drawn_and_scored() {
     let bench = Bench::new("columns");
     bench.write("flow.safetensors", random_model::random_flow());
-    bench.galgen("generate --model flow.safetensors --count 5 --out drawn.fits").succeeds();
+    bench
+        .galgen("generate --model flow.safetensors --count 5 --out drawn.fits")
+        .succeeds();
     let drawn = bench.path("drawn.fits");
     let (x, y) = (numbers(&drawn, "x"), numbers(&drawn, "y"));
     assert_eq!((x.len(), y.len()), (5, 5));
-    let rows: String = (0..5).map(|i| format!("{i},{},{},0\n", x[i], y[i])).collect();
+    let rows: String = (0..5)
+        .map(|i| format!("{i},{},{},0\n", x[i], y[i]))
+        .collect();
     bench.write("rows.csv", format!("id,x,y,other\n{rows}"));
     let score = |file: &str, out: &str| {
         let arguments = format!("score --model flow.safetensors --stamps {file} --out {out}");
@@ -25,7 +29,12 @@ fn rows_are_drawn_and_scored() {
     let (from_csv, from_fits) = (score("rows.csv", "a.csv"), score("drawn.fits", "b.csv"));
     for (a, b) in from_csv.iter().zip(&from_fits) {
         assert_eq!(a["log_likelihood"], b["log_likelihood"]);
-        assert!(a["log_likelihood"].parse::<f64>().expect("a number").is_finite());
+        assert!(
+            a["log_likelihood"]
+                .parse::<f64>()
+                .expect("a number")
+                .is_finite()
+        );
         assert!(!a.contains_key("elbo"));
     }
     bench

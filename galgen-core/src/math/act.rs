@@ -99,7 +99,17 @@ mod tests {
     #[test]
     fn derivatives_are_numeric_ones() {
         let leaky = Act::LeakyRelu { slope: 0.25 };
-        let (h, all) = (1e-6, [Act::Relu, leaky, Act::Elu, Act::Silu, Act::Tanh, Act::Sigmoid]);
+        let (h, all) = (
+            1e-6,
+            [
+                Act::Relu,
+                leaky,
+                Act::Elu,
+                Act::Silu,
+                Act::Tanh,
+                Act::Sigmoid,
+            ],
+        );
         for act in all.into_iter().chain([Act::Softplus, Act::Asinh]) {
             for x in [-8.3, -1.1, -0.2, 0.3, 2.0, 7.7] {
                 let numeric = (act.eval(x + h) - act.eval(x - h)) / (2.0 * h);

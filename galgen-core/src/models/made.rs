@@ -88,7 +88,9 @@ mod tests {
         let mut model = preset.build(&geometry, 0);
         assert!(model.tensors(&geometry, &Conditions::default()).is_ok());
         *model.net.layers.last_mut().unwrap() = Layer::linear(64);
-        let error = model.tensors(&geometry, &Conditions::default()).unwrap_err();
+        let error = model
+            .tensors(&geometry, &Conditions::default())
+            .unwrap_err();
         assert!(error.problem.contains("parameters of element 0"), "{error}");
     }
 }

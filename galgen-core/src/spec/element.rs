@@ -117,9 +117,7 @@ impl ElementMap {
             ElementMap::Additive => true,
             ElementMap::ScaleShift(scale) | ElementMap::ShiftScale(scale) => scale.is_valid(),
             ElementMap::Spline(s) => (2..=MAX_BINS).contains(&s.bins) && positive(s.bound),
-            ElementMap::LogisticMixture { components } => {
-                (1..=MAX_COMPONENTS).contains(components)
-            }
+            ElementMap::LogisticMixture { components } => (1..=MAX_COMPONENTS).contains(components),
         };
         if valid {
             return Ok(());

@@ -306,7 +306,10 @@ mod tests {
                 context: 0,
                 layers: vec![Layer::Linear {
                     outputs: 2,
-                    degrees: Some(Degrees { input: vec![1, 2], output }),
+                    degrees: Some(Degrees {
+                        input: vec![1, 2],
+                        output,
+                    }),
                 }],
             },
             map: ElementMap::Additive,
@@ -324,7 +327,9 @@ mod tests {
         let h = 1e-2;
         let at = |i: i32| h * (f64::from(i) + 0.5);
         for base in [Base::Normal, Base::Logistic] {
-            let mass: f64 = (-5000..5000).map(|i| h * libm::exp(base.log_density(at(i)))).sum();
+            let mass: f64 = (-5000..5000)
+                .map(|i| h * libm::exp(base.log_density(at(i))))
+                .sum();
             assert!((mass - 1.0).abs() < 1e-9, "{base:?} {mass}");
         }
     }

@@ -43,7 +43,9 @@ impl Made<'_> {
             layers.push(Layer::Activation(self.activation));
             known = own;
         }
-        let outputs = ranks.iter().flat_map(|&r| core::iter::repeat_n(r, self.parameters));
+        let outputs = ranks
+            .iter()
+            .flat_map(|&r| core::iter::repeat_n(r, self.parameters));
         layers.push(masked(&known, outputs.collect()));
         Net {
             input: Shape::Vector(n),

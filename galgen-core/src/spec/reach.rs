@@ -59,7 +59,9 @@ fn layer(layer: &Layer, values: Vec<Reach>, context: usize) -> Option<Vec<Reach>
             }
             all
         }
-        Layer::Conv2d { .. } | Layer::UpsampleNearest { .. } | Layer::Reshape(Shape::Map { .. }) => {
+        Layer::Conv2d { .. }
+        | Layer::UpsampleNearest { .. }
+        | Layer::Reshape(Shape::Map { .. }) => {
             return None;
         }
     })
@@ -67,7 +69,12 @@ fn layer(layer: &Layer, values: Vec<Reach>, context: usize) -> Option<Vec<Reach>
 
 /// Output o sees the inputs of degree at most its own.
 fn masked(values: &[Reach], degrees: &Degrees) -> Vec<Reach> {
-    let mut inputs: Vec<(u32, Reach)> = degrees.input.iter().copied().zip(values.iter().copied()).collect();
+    let mut inputs: Vec<(u32, Reach)> = degrees
+        .input
+        .iter()
+        .copied()
+        .zip(values.iter().copied())
+        .collect();
     inputs.sort_unstable();
     let mut widest = None;
     for (_, reach) in &mut inputs {

@@ -155,7 +155,12 @@ impl Transform {
                 }
                 let output = (n - keep).saturating_mul(map.parameters());
                 map.check(path)?;
-                check_net(net, [shape.with_features(*keep), shape.with_features(output)], context, path)?;
+                check_net(
+                    net,
+                    [shape.with_features(*keep), shape.with_features(output)],
+                    context,
+                    path,
+                )?;
             }
             Transform::Checkerboard { odd: _, net, map } => {
                 let Shape::Map { height, width, .. } = shape else {
@@ -168,14 +173,21 @@ impl Transform {
                 let output = shape.with_features(n.saturating_mul(map.parameters()));
                 check_net(net, [shape, output], context, path)?;
             }
-            Transform::Autoregressive { net, map, one_pass: _, order } => {
+            Transform::Autoregressive {
+                net,
+                map,
+                one_pass: _,
+                order,
+            } => {
                 map.check(path)?;
                 vector(shape, "an autoregressive transform", path)?;
                 check_autoregressive(net, n, map.parameters(), order, context, path)?;
             }
             Transform::Linear(factors) => {
                 if n > MAX_MATRIX {
-                    return fail(format!("a matrix of side {n}, expected at most {MAX_MATRIX}"));
+                    return fail(format!(
+                        "a matrix of side {n}, expected at most {MAX_MATRIX}"
+                    ));
                 }
                 if let Factors::Lu { order } = factors {
                     permutation(order, n, path)?;
@@ -187,11 +199,18 @@ impl Transform {
                 }
             }
             Transform::Squeeze => {
-                let Shape::Map { channels, height, width } = shape else {
+                let Shape::Map {
+                    channels,
+                    height,
+                    width,
+                } = shape
+                else {
                     return fail(format!("Squeeze needs a map, found {shape:?}"));
                 };
                 if !height.is_multiple_of(2) || !width.is_multiple_of(2) {
-                    return fail(format!("Squeeze needs even sides, found {height} x {width}"));
+                    return fail(format!(
+                        "Squeeze needs even sides, found {height} x {width}"
+                    ));
                 }
                 return Ok(Shape::Map {
                     channels: channels.saturating_mul(4),
@@ -269,7 +288,10 @@ pub fn ranks(order: &[u32], n: usize) -> Vec<u32> {
 fn vector(shape: Shape, what: &str, path: &str) -> Result<(), SpecError> {
     match shape {
         Shape::Vector(_) => Ok(()),
-        Shape::Map { .. } => Err(SpecError::new(path, format!("{what} needs a vector, found {shape:?}"))),
+        Shape::Map { .. } => Err(SpecError::new(
+            path,
+            format!("{what} needs a vector, found {shape:?}"),
+        )),
     }
 }
 

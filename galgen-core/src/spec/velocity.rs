@@ -101,16 +101,23 @@ impl Continuous {
     pub(super) fn check(&self, n: usize, context: usize, path: &str) -> Result<(), SpecError> {
         let fail = |problem| Err(SpecError::new(path, problem));
         if n > MAX_DIMENSIONS {
-            return fail(format!("{n} dimensions, expected at most {MAX_DIMENSIONS} of a continuous flow"));
+            return fail(format!(
+                "{n} dimensions, expected at most {MAX_DIMENSIONS} of a continuous flow"
+            ));
         }
         if self.frequencies > MAX_FREQUENCIES {
             let found = self.frequencies;
-            return fail(format!("{found} frequencies, expected at most {MAX_FREQUENCIES}"));
+            return fail(format!(
+                "{found} frequencies, expected at most {MAX_FREQUENCIES}"
+            ));
         }
         let s = &self.solver;
         let tolerance = |t: f64| (1e-14..=1.0).contains(&t);
-        if !(tolerance(s.relative) && tolerance(s.absolute) && (1..=100_000).contains(&s.max_steps)) {
-            return fail(format!("{s:?}: expected tolerances of 1e-14 to 1 and 1 to 100000 steps"));
+        if !(tolerance(s.relative) && tolerance(s.absolute) && (1..=100_000).contains(&s.max_steps))
+        {
+            return fail(format!(
+                "{s:?}: expected tolerances of 1e-14 to 1 and 1 to 100000 steps"
+            ));
         }
         match &self.velocity {
             Velocity::Net(net) => {

@@ -57,18 +57,32 @@ impl Autoregressive {
 
     /// What both directions cost together.
     pub fn cost(&self) -> Cost {
-        let runs = if self.incremental.is_some() { 2 } else { self.order.len() };
+        let runs = if self.incremental.is_some() {
+            2
+        } else {
+            self.order.len()
+        };
         self.plan.cost().repeated(runs as u64)
     }
 
     /// f32 numbers of scratch.
     pub fn scratch_len(&self) -> usize {
         let whole = self.order.len() + self.plan.output().len() + self.plan.scratch_len();
-        whole.max(self.incremental.as_ref().map_or(0, Incremental::scratch_len))
+        whole.max(
+            self.incremental
+                .as_ref()
+                .map_or(0, Incremental::scratch_len),
+        )
     }
 
     /// Applies the transform; returns ln |det| of the direction taken.
-    pub fn apply(&self, direction: Direction, x: &mut [f64], context: &[f32], scratch: &mut [f32]) -> f64 {
+    pub fn apply(
+        &self,
+        direction: Direction,
+        x: &mut [f64],
+        context: &[f32],
+        scratch: &mut [f32],
+    ) -> f64 {
         let parameters = self.map.parameters();
         if let (true, Some(net)) = (direction != self.one_pass, &self.incremental) {
             let sums = &mut scratch[..net.scratch_len()];
@@ -137,7 +151,13 @@ struct Layered {
 impl Incremental {
     /// The net, if it is a sequence of linear layers with functions after them, and the context appended to the
     /// inputs of any of them. `ranks` says when each input becomes known.
-    pub fn new(net: &Net, ranks: &[u32], prefix: &str, weights: &Weights, simd: Simd) -> Option<Self> {
+    pub fn new(
+        net: &Net,
+        ranks: &[u32],
+        prefix: &str,
+        weights: &Weights,
+        simd: Simd,
+    ) -> Option<Self> {
         let mut layers: Vec<Layered> = Vec::new();
         // Where the units of the layer before now stand; None: as they were.
         let mut moved: Option<Vec<usize>> = None;
@@ -153,17 +173,26 @@ impl Incremental {
                 Layer::Linear { outputs, degrees } => (*outputs, degrees),
                 _ => return None,
             };
-            let functions: Vec<Pointwise> = net.layers[i + 1..].iter().map_while(function).collect();
+            let functions: Vec<Pointwise> =
+                net.layers[i + 1..].iter().map_while(function).collect();
             let next = i + 1 + functions.len();
-            let part = Net { layers: net.layers[..=i].to_vec(), ..net.clone() };
+            let part = Net {
+                layers: net.layers[..=i].to_vec(),
+                ..net.clone()
+            };
             let ready = reach(&part, ranks)?;
             let units = by_readiness(&ready);
             let hidden = next < net.layers.len();
-            let order: Vec<usize> = if hidden { units.clone() } else { (0..outputs).collect() };
+            let order: Vec<usize> = if hidden {
+                units.clone()
+            } else {
+                (0..outputs).collect()
+            };
             let width = inputs + if appended { net.context } else { 0 };
             let tensor = |name: &str| weights.get(&format!("{prefix}.{i}.{name}"));
             let (matrix, bias) = (tensor("weight"), tensor("bias"));
-            let sees = |o: usize, c: usize| degrees.as_ref().is_none_or(|d| d.input[c] <= d.output[o]);
+            let sees =
+                |o: usize, c: usize| degrees.as_ref().is_none_or(|d| d.input[c] <= d.output[o]);
             let mut columns = vec![0.0; outputs * width];
             for c in 0..width {
                 let to = match &moved {
@@ -186,7 +215,11 @@ impl Incremental {
                 columns,
                 inputs,
                 functions,
-                units: if hidden { (0..outputs).collect() } else { units },
+                units: if hidden {
+                    (0..outputs).collect()
+                } else {
+                    units
+                },
                 ends,
             });
             let mut places = vec![0; outputs];
@@ -257,7 +290,10 @@ impl Incremental {
         if layer.functions.is_empty() || len == 0 {
             return;
         }
-        let view = View { offset: start, ..View::pixels(len, 1, 1) };
+        let view = View {
+            offset: start,
+            ..View::pixels(len, 1, 1)
+        };
         pointwise::map(self.simd, sums, view, &layer.functions, view);
     }
 }

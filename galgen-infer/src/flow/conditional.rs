@@ -43,7 +43,12 @@ impl Coupling {
         simd: Simd,
     ) -> Result<Self, LoadError> {
         let plan = Plan::new(net, &format!("{path}.net"), weights, simd)?;
-        Ok(Coupling { plan, kept, map: *map, plane })
+        Ok(Coupling {
+            plan,
+            kept,
+            map: *map,
+            plane,
+        })
     }
 
     /// Its net.
@@ -57,7 +62,13 @@ impl Coupling {
     }
 
     /// Applies the transform; returns ln |det| of the direction taken.
-    pub fn apply(&self, direction: Direction, x: &mut [f64], context: &[f32], scratch: &mut [f32]) -> f64 {
+    pub fn apply(
+        &self,
+        direction: Direction,
+        x: &mut [f64],
+        context: &[f32],
+        scratch: &mut [f32],
+    ) -> f64 {
         let (input, rest) = scratch.split_at_mut(self.plan.input_len());
         let (raw, rest) = rest.split_at_mut(self.plan.output().len());
         for (i, (input, &x)) in input.iter_mut().zip(&*x).enumerate() {
@@ -73,7 +84,12 @@ impl Coupling {
             if matches!(self.kept, Kept::Pixels { .. }) && self.stays(i) {
                 continue;
             }
-            let mapped = element(direction, &self.map, *x, self.parameters(raw, i, &mut [0.0; MAX_PARAMETERS]));
+            let mapped = element(
+                direction,
+                &self.map,
+                *x,
+                self.parameters(raw, i, &mut [0.0; MAX_PARAMETERS]),
+            );
             *x = mapped.value;
             log_det += mapped.log_det;
         }
@@ -92,7 +108,12 @@ impl Coupling {
     }
 
     /// The parameters of the `i`-th mapped element: neighbours of a vector, in planes of their own of a map.
-    fn parameters<'a>(&self, raw: &'a [f32], i: usize, gathered: &'a mut [f32; MAX_PARAMETERS]) -> &'a [f32] {
+    fn parameters<'a>(
+        &self,
+        raw: &'a [f32],
+        i: usize,
+        gathered: &'a mut [f32; MAX_PARAMETERS],
+    ) -> &'a [f32] {
         let count = self.map.parameters();
         if self.plane == 1 {
             return &raw[i * count..(i + 1) * count];

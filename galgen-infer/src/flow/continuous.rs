@@ -16,9 +16,30 @@ const STEPS: [[f64; 6]; 6] = [
     [0.2, 0.0, 0.0, 0.0, 0.0, 0.0],
     [3.0 / 40.0, 9.0 / 40.0, 0.0, 0.0, 0.0, 0.0],
     [44.0 / 45.0, -56.0 / 15.0, 32.0 / 9.0, 0.0, 0.0, 0.0],
-    [19372.0 / 6561.0, -25360.0 / 2187.0, 64448.0 / 6561.0, -212.0 / 729.0, 0.0, 0.0],
-    [9017.0 / 3168.0, -355.0 / 33.0, 46732.0 / 5247.0, 49.0 / 176.0, -5103.0 / 18656.0, 0.0],
-    [35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0],
+    [
+        19372.0 / 6561.0,
+        -25360.0 / 2187.0,
+        64448.0 / 6561.0,
+        -212.0 / 729.0,
+        0.0,
+        0.0,
+    ],
+    [
+        9017.0 / 3168.0,
+        -355.0 / 33.0,
+        46732.0 / 5247.0,
+        49.0 / 176.0,
+        -5103.0 / 18656.0,
+        0.0,
+    ],
+    [
+        35.0 / 384.0,
+        0.0,
+        500.0 / 1113.0,
+        125.0 / 192.0,
+        -2187.0 / 6784.0,
+        11.0 / 84.0,
+    ],
 ];
 /// Order 5 less order 4.
 const ERRORS: [f64; STAGES] = [
@@ -48,7 +69,12 @@ pub(super) struct Field {
 
 impl Field {
     /// The field on `dim` numbers whose tensors are under `path`.
-    pub fn new(spec: &Continuous, dim: usize, path: &str, weights: &Weights) -> Result<Self, LoadError> {
+    pub fn new(
+        spec: &Continuous,
+        dim: usize,
+        path: &str,
+        weights: &Weights,
+    ) -> Result<Self, LoadError> {
         let prefix = format!("{path}.net");
         let net = spec.velocity.net();
         let directions = match spec.velocity {
@@ -113,14 +139,21 @@ impl Field {
         slope(0.0, state, &mut slopes[..n]);
         while passed < 1.0 {
             if steps == solver.max_steps {
-                return Err(Unsolved { steps, allowed: solver.max_steps });
+                return Err(Unsolved {
+                    steps,
+                    allowed: solver.max_steps,
+                });
             }
             steps += 1;
             let h = f64::min(step, 1.0 - passed);
             for (stage, row) in STEPS.iter().enumerate() {
                 let (known, next) = slopes.split_at_mut((stage + 1) * n);
                 for (i, (trial, &y)) in trial.iter_mut().zip(&*state).enumerate() {
-                    let sum: f64 = row[..=stage].iter().enumerate().map(|(s, a)| a * known[s * n + i]).sum();
+                    let sum: f64 = row[..=stage]
+                        .iter()
+                        .enumerate()
+                        .map(|(s, a)| a * known[s * n + i])
+                        .sum();
                     *trial = y + h * sum;
                 }
                 slope(passed + NODES[stage + 1] * h, trial, &mut next[..n]);
@@ -128,10 +161,18 @@ impl Field {
             // The largest error of any number, in units of its tolerance.
             let mut worst = 0.0f64;
             for i in 0..n {
-                let error: f64 = ERRORS.iter().enumerate().map(|(s, e)| e * slopes[s * n + i]).sum();
+                let error: f64 = ERRORS
+                    .iter()
+                    .enumerate()
+                    .map(|(s, e)| e * slopes[s * n + i])
+                    .sum();
                 let size = state[i].abs().max(trial[i].abs());
                 let ratio = h * error.abs() / (solver.absolute + solver.relative * size);
-                worst = if ratio.is_nan() { f64::INFINITY } else { worst.max(ratio) };
+                worst = if ratio.is_nan() {
+                    f64::INFINITY
+                } else {
+                    worst.max(ratio)
+                };
             }
             if worst <= 1.0 {
                 passed = if h < step { 1.0 } else { passed + h };
@@ -172,7 +213,8 @@ impl Field {
                 let (u, b) = rest.split_at(width * n);
                 out.fill(0.0);
                 for ((w, u), b) in w.chunks_exact(n).zip(u.chunks_exact(n)).zip(b) {
-                    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                    let dot =
+                        |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
                     let h = libm::tanh(dot(w, &state[..n]) + b);
                     for (out, u) in out.iter_mut().zip(u) {
                         *out += u * h / *width as f64;

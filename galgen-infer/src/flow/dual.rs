@@ -48,10 +48,25 @@ enum Kind {
 
 impl DualNet {
     /// The net whose tensors are under `prefix`, with derivatives along so many directions.
-    pub fn new(net: &Net, directions: usize, prefix: &str, weights: &Weights) -> Result<Self, LoadError> {
+    pub fn new(
+        net: &Net,
+        directions: usize,
+        prefix: &str,
+        weights: &Weights,
+    ) -> Result<Self, LoadError> {
         let lanes = 1 + directions;
-        let input = Place { start: 0, len: net.input.len() };
-        let mut build = Build { weights, prefix, context: net.context, steps: Vec::new(), features: input.len, parameters: 0 };
+        let input = Place {
+            start: 0,
+            len: net.input.len(),
+        };
+        let mut build = Build {
+            weights,
+            prefix,
+            context: net.context,
+            steps: Vec::new(),
+            features: input.len,
+            parameters: 0,
+        };
         let output = build.sequence(&net.layers, input, "")?;
         Ok(DualNet {
             lanes,
@@ -190,9 +205,12 @@ impl Build<'_> {
         match layer {
             Layer::Linear { outputs, degrees } => {
                 let n = value.len;
-                let tensor = |name: &str| self.weights.get(&format!("{}.{path}.{name}", self.prefix));
+                let tensor =
+                    |name: &str| self.weights.get(&format!("{}.{path}.{name}", self.prefix));
                 let sees = |at: usize| {
-                    degrees.as_ref().is_none_or(|d| d.input[at % n] <= d.output[at / n])
+                    degrees
+                        .as_ref()
+                        .is_none_or(|d| d.input[at % n] <= d.output[at / n])
                 };
                 let weight = tensor("weight").iter().enumerate();
                 let weight: Vec<f64> = weight
@@ -211,10 +229,16 @@ impl Build<'_> {
             }
             Layer::AppendContext => {
                 let whole = self.place(value.len + self.context);
-                let (own, rest) = (Place { len: value.len, ..whole }, Place {
-                    start: whole.start + value.len,
-                    len: self.context,
-                });
+                let (own, rest) = (
+                    Place {
+                        len: value.len,
+                        ..whole
+                    },
+                    Place {
+                        start: whole.start + value.len,
+                        len: self.context,
+                    },
+                );
                 self.push(Kind::Copy, value, own);
                 self.push(Kind::Context, Place { len: 0, ..value }, rest);
                 Ok(whole)
@@ -244,7 +268,14 @@ impl Build<'_> {
                 let whole = self.place(ends.iter().map(|e| e.len).sum());
                 let mut start = whole.start;
                 for end in ends {
-                    self.push(Kind::Copy, end, Place { start, len: end.len });
+                    self.push(
+                        Kind::Copy,
+                        end,
+                        Place {
+                            start,
+                            len: end.len,
+                        },
+                    );
                     start += end.len;
                 }
                 Ok(whole)

@@ -20,7 +20,9 @@ pub(super) fn element(direction: Direction, map: &ElementMap, x: f64, raw: &[f32
             let log = scale.log(f64::from(raw[1]));
             affine(direction.reversed(), x, f64::from(raw[0]), log)
         }
-        ElementMap::ShiftScale(scale) => shift_scale(direction, x, f64::from(raw[0]), scale, raw[1]),
+        ElementMap::ShiftScale(scale) => {
+            shift_scale(direction, x, f64::from(raw[0]), scale, raw[1])
+        }
         ElementMap::Spline(spec) => {
             let spline = Spline::new(spec, raw);
             match direction {
@@ -29,7 +31,10 @@ pub(super) fn element(direction: Direction, map: &ElementMap, x: f64, raw: &[f32
             }
         }
         ElementMap::LogisticMixture { components } => {
-            let mixture = Mixture { raw, components: *components };
+            let mixture = Mixture {
+                raw,
+                components: *components,
+            };
             match direction {
                 Direction::Normalise => mixture.forward(x),
                 Direction::Generate => mixture.inverse(x),
@@ -78,9 +83,7 @@ impl Mixture<'_> {
     /// logit F(x): ln F and ln (1 - F) are sums of positive terms, exact in both tails.
     fn forward(&self, x: f64) -> Mapped {
         let terms = |which: fn(f64) -> f64| {
-            self.log_sum(|logit, mean, log_scale| {
-                logit + which((x - mean) * libm::exp(-log_scale))
-            })
+            self.log_sum(|logit, mean, log_scale| logit + which((x - mean) * libm::exp(-log_scale)))
         };
         let log_weights = self.log_sum(|logit, _, _| logit);
         let below = terms(|t| -softplus(-t)) - log_weights;
@@ -108,7 +111,10 @@ impl Mixture<'_> {
     /// The x with logit F(x) = z, between the components' own: Newton's steps where they stay inside the bracket,
     /// halvings where not.
     fn inverse(&self, z: f64) -> Mapped {
-        let own = || self.each().map(|(_, mean, log_scale)| mean + z * libm::exp(log_scale));
+        let own = || {
+            self.each()
+                .map(|(_, mean, log_scale)| mean + z * libm::exp(log_scale))
+        };
         let mut low = own().fold(f64::INFINITY, f64::min);
         let mut high = own().fold(f64::NEG_INFINITY, f64::max);
         let mut x = 0.5 * (low + high);
@@ -121,7 +127,11 @@ impl Mixture<'_> {
             }
             let step = (at.value - z) * libm::exp(-at.log_det);
             let newton = x - step;
-            let next = if newton > low && newton < high { newton } else { 0.5 * (low + high) };
+            let next = if newton > low && newton < high {
+                newton
+            } else {
+                0.5 * (low + high)
+            };
             if next == x || !(low < high) {
                 break;
             }

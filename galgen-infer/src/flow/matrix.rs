@@ -20,7 +20,12 @@ pub(super) struct Matrix {
 
 impl Matrix {
     /// The matrix of side `n` whose tensors are under `path`.
-    pub fn new(factors: &Factors, n: usize, path: &str, weights: &Weights) -> Result<Self, LoadError> {
+    pub fn new(
+        factors: &Factors,
+        n: usize,
+        path: &str,
+        weights: &Weights,
+    ) -> Result<Self, LoadError> {
         let values = |name: &str, shape: &[usize]| -> Result<Vec<f64>, LoadError> {
             let values = weights.of_shape(&format!("{path}.{name}"), shape)?;
             Ok(values.iter().map(|&v| f64::from(v)).collect())
@@ -38,7 +43,12 @@ impl Matrix {
             problem: "the matrix of the linear transform has no inverse in f64".into(),
         };
         let (inverse, log_det) = invert(&forward, n).ok_or_else(refuse)?;
-        Ok(Matrix { n, forward, inverse, log_det })
+        Ok(Matrix {
+            n,
+            forward,
+            inverse,
+            log_det,
+        })
     }
 
     /// What it costs on a map of `plane` pixels.
@@ -52,7 +62,13 @@ impl Matrix {
 
     /// Applies the matrix, or its inverse, to the features of every pixel of `x`, planes of `plane` numbers; returns
     /// ln |det|. `copy` is as long as `x`.
-    pub fn apply(&self, direction: Direction, x: &mut [f64], plane: usize, copy: &mut [f64]) -> f64 {
+    pub fn apply(
+        &self,
+        direction: Direction,
+        x: &mut [f64],
+        plane: usize,
+        copy: &mut [f64],
+    ) -> f64 {
         let (matrix, sign) = match direction {
             Direction::Normalise => (&self.forward, 1.0),
             Direction::Generate => (&self.inverse, -1.0),
@@ -85,7 +101,11 @@ fn product(lower: &[f64], upper: &[f64], log_diagonal: &[f64], order: &[u32]) ->
             let last = i.min(j);
             let below: f64 = (0..last.min(i)).map(|k| lower[i * n + k] * u(k, j)).sum();
             // The diagonal of L is 1.
-            let own = if i <= j { u(i, j) } else { lower[i * n + j] * u(j, j) };
+            let own = if i <= j {
+                u(i, j)
+            } else {
+                lower[i * n + j] * u(j, j)
+            };
             *out = below + own;
         }
     }

@@ -16,9 +16,9 @@ use crate::weights::Weights;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
+pub(crate) use autoregressive::Incremental;
 use galgen_core::rng::Philox;
 use galgen_core::spec::{Base, Direction, Flow};
-pub(crate) use autoregressive::Incremental;
 use step::Step;
 
 /// A flow with its weights packed. Immutable; any number of threads may run it, each with its own
@@ -147,7 +147,11 @@ impl FlowPlan {
     ) -> Result<f64, Unsolved> {
         let log_det = self.normalise(x, context, scratch)?;
         let log_prob = self.log_base(x) + log_det;
-        Ok(if log_prob.is_nan() { f64::NEG_INFINITY } else { log_prob })
+        Ok(if log_prob.is_nan() {
+            f64::NEG_INFINITY
+        } else {
+            log_prob
+        })
     }
 
     /// ln of the base density at `z`.

@@ -27,13 +27,30 @@ impl Planar {
             let values = weights.of_shape(&format!("{path}.{name}"), &[n])?;
             Ok(values.iter().map(|&v| f64::from(v)).collect())
         };
-        let (weight, scale, bias) = (values("weight", n)?, values("scale", n)?, values("bias", 1)?[0]);
+        let (weight, scale, bias) = (
+            values("weight", n)?,
+            values("scale", n)?,
+            values("bias", 1)?[0],
+        );
         let along = dot(&weight, &scale);
         let norm = dot(&weight, &weight);
         let growth = if norm > 0.0 { softplus(along) } else { 1.0 };
-        let added = if norm > 0.0 { (growth - 1.0 - along) / norm } else { 0.0 };
-        let u = scale.iter().zip(&weight).map(|(u, w)| u + added * w).collect();
-        Ok(Planar { weight, u, bias, growth })
+        let added = if norm > 0.0 {
+            (growth - 1.0 - along) / norm
+        } else {
+            0.0
+        };
+        let u = scale
+            .iter()
+            .zip(&weight)
+            .map(|(u, w)| u + added * w)
+            .collect();
+        Ok(Planar {
+            weight,
+            u,
+            bias,
+            growth,
+        })
     }
 
     /// Applies the transform; returns ln |det| of the direction taken.

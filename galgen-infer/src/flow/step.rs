@@ -157,7 +157,9 @@ impl Step {
                 let features = x.chunks_exact_mut(self.plane);
                 let pairs = shift.iter().zip(log_scale);
                 let one = |(x, (&m, &s)): (&mut [f64], (&f64, &f64))| -> f64 {
-                    x.iter_mut().map(|x| set(x, affine(direction, *x, m, s))).sum()
+                    x.iter_mut()
+                        .map(|x| set(x, affine(direction, *x, m, s)))
+                        .sum()
                 };
                 features.zip(pairs).map(one).sum()
             }
@@ -171,15 +173,22 @@ impl Step {
             }
             Kind::Coupling(coupling) => coupling.apply(direction, x, context, nets),
             Kind::Autoregressive(transform) => transform.apply(direction, x, context, nets),
-            Kind::Linear(matrix) => matrix.apply(direction, x, self.plane, &mut values[..self.active]),
+            Kind::Linear(matrix) => {
+                matrix.apply(direction, x, self.plane, &mut values[..self.active])
+            }
             Kind::LeakyRelu(log_slopes) => {
                 let features = x.chunks_exact_mut(self.plane).zip(log_slopes);
                 let one = |(x, &slope): (&mut [f64], &f64)| -> f64 {
-                    x.iter_mut().map(|x| set(x, leaky(direction, *x, slope))).sum()
+                    x.iter_mut()
+                        .map(|x| set(x, leaky(direction, *x, slope)))
+                        .sum()
                 };
                 features.map(one).sum()
             }
-            Kind::Logit(alpha) => x.iter_mut().map(|x| set(x, logit(direction, *x, *alpha))).sum(),
+            Kind::Logit(alpha) => x
+                .iter_mut()
+                .map(|x| set(x, logit(direction, *x, *alpha)))
+                .sum(),
             Kind::Squeeze(extents) => {
                 squeeze(direction, x, *extents, &mut values[..self.active]);
                 0.0
@@ -220,7 +229,11 @@ fn logit(direction: Direction, x: f64, alpha: f64) -> Mapped {
             let inside = y > 0.0 && y < 1.0;
             let y = y.clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON);
             let (log, log_rest) = (libm::log(y), libm::log1p(-y));
-            let log_det = if inside { libm::log(width) - log - log_rest } else { f64::NEG_INFINITY };
+            let log_det = if inside {
+                libm::log(width) - log - log_rest
+            } else {
+                f64::NEG_INFINITY
+            };
             Mapped {
                 value: log - log_rest,
                 log_det,

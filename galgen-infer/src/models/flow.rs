@@ -38,7 +38,11 @@ impl Engine {
             })
         };
         if let Some(found) = observed.sky {
-            return refuse("sky", found, "none: the density of a flow has no noise of its own");
+            return refuse(
+                "sky",
+                found,
+                "none: the density of a flow has no noise of its own",
+            );
         }
         match observed.stamp.iter().find(|&&x| !self.config.knows(x)) {
             Some(&found) => {
@@ -96,11 +100,15 @@ impl super::Engine for Engine {
         for (to, &z) in scratch.z.iter_mut().zip(z) {
             *to = f64::from(z);
         }
-        let made = self.flow.generate(&mut scratch.z, context, &mut scratch.flow);
+        let made = self
+            .flow
+            .generate(&mut scratch.z, context, &mut scratch.flow);
         for x in &mut scratch.z {
             *x = self.config.pixel(*x);
         }
-        let finite = made.map_err(|_| NoLight).and_then(|_| rounded(&scratch.z, out));
+        let finite = made
+            .map_err(|_| NoLight)
+            .and_then(|_| rounded(&scratch.z, out));
         finite.inspect_err(|_| out.fill(0.0))
     }
 
@@ -116,7 +124,9 @@ impl super::Engine for Engine {
         for (x, &pixel) in scratch.u.iter_mut().zip(stamp) {
             *x = self.config.point(pixel, None);
         }
-        let made = self.flow.normalise(&mut scratch.u, context, &mut scratch.flow);
+        let made = self
+            .flow
+            .normalise(&mut scratch.u, context, &mut scratch.flow);
         for (mean, &z) in mean.iter_mut().zip(&scratch.u) {
             // The session refuses what is no number.
             *mean = if made.is_ok() { z as f32 } else { f32::NAN };
@@ -144,7 +154,10 @@ impl super::Engine for Engine {
             for (x, &pixel) in scratch.u.iter_mut().zip(observed.stamp) {
                 *x = self.config.point(pixel, Some(rng));
             }
-            sum.add(self.flow.log_prob(&mut scratch.u, context, &mut scratch.flow)?);
+            sum.add(
+                self.flow
+                    .log_prob(&mut scratch.u, context, &mut scratch.flow)?,
+            );
         }
         Ok(sum.value() - libm::log(f64::from(samples)))
     }

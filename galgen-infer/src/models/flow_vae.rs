@@ -70,7 +70,9 @@ impl Engine {
 
     /// ln p of the latent that stands in `scratch.u`, which is overwritten.
     fn log_prob_u(&self, context: &[f32], scratch: &mut Scratch) -> f64 {
-        let found = self.flow.log_prob(&mut scratch.u, context, &mut scratch.flow);
+        let found = self
+            .flow
+            .log_prob(&mut scratch.u, context, &mut scratch.flow);
         // A latent that cannot be followed through a continuous flow is far out.
         found.unwrap_or(f64::NEG_INFINITY)
     }
@@ -133,7 +135,9 @@ impl super::Engine for Engine {
         z: &mut [f32],
     ) -> Result<(), NoLight> {
         self.flow.draw_base(rng, &mut scratch.z);
-        let drawn = self.flow.generate(&mut scratch.z, context, &mut scratch.flow);
+        let drawn = self
+            .flow
+            .generate(&mut scratch.z, context, &mut scratch.flow);
         drawn.map_err(|_| NoLight)?;
         rounded(&scratch.z, z)
     }

@@ -56,7 +56,10 @@ impl super::Engine for Engine {
     }
 
     fn scratch(&self) -> Scratch {
-        let sums = self.incremental.as_ref().map_or(0, Incremental::scratch_len);
+        let sums = self
+            .incremental
+            .as_ref()
+            .map_or(0, Incremental::scratch_len);
         let n = self.order.len();
         Scratch::new(Sizes {
             plans: self.plan.scratch_len().max(sums),
@@ -161,7 +164,9 @@ impl super::Engine for Engine {
         self.logits(context, scratch);
         let towards = |x: f32, logit: f32| if x > 0.5 { -logit } else { logit };
         let pairs = observed.stamp.iter().zip(&scratch.code);
-        let sum: f64 = pairs.map(|(&x, &logit)| -softplus(f64::from(towards(x, logit)))).sum();
+        let sum: f64 = pairs
+            .map(|(&x, &logit)| -softplus(f64::from(towards(x, logit))))
+            .sum();
         Ok(if sum.is_nan() { f64::NEG_INFINITY } else { sum })
     }
 }

@@ -119,7 +119,9 @@ fn parity<P: DensityPreset>(trainer: &Trainer<P>, model: &Arc<Model>) -> Result<
         let points = pixels.iter().map(|&x| setup.model.point(x, &mut rng));
         let x = Tensor::from_vec(points.collect::<Vec<_>>(), (1, dim), &training.device)?;
         let context = samples.context(&[chosen], &training.device)?;
-        let expected = setup.model.log_prob(&training.state.best, &x, context.as_ref())?;
+        let expected = setup
+            .model
+            .log_prob(&training.state.best, &x, context.as_ref())?;
         let expected = expected.to_dtype(DType::F64)?.to_vec1::<f64>()?[0];
         worst = larger(worst, (found - expected).abs() / dim as f64);
     }
@@ -134,7 +136,10 @@ fn evaluate<P: DensityPreset>(setup: &Setup<P>, model: &Arc<Model>) -> Result<Va
     let n = scored.len() as f64;
     let (mut sum, mut squares) = (0.0, 0.0);
     for chosen in samples.fixed(scored) {
-        let (pixels, values) = (samples.shown(chosen), samples.conditions_of(chosen.position));
+        let (pixels, values) = (
+            samples.shown(chosen),
+            samples.conditions_of(chosen.position),
+        );
         let id = samples.ids[chosen.position];
         let found = session.log_likelihood(&pixels, values, None, 1, SEED, id)?;
         sum += found;
@@ -154,7 +159,11 @@ fn evaluate<P: DensityPreset>(setup: &Setup<P>, model: &Arc<Model>) -> Result<Va
 }
 
 /// Images of the data beside drawn ones, in the order of their classes.
-fn sheet<P: DensityPreset>(setup: &Setup<P>, model: &Arc<Model>, path: &Path) -> Result<(), FitError> {
+fn sheet<P: DensityPreset>(
+    setup: &Setup<P>,
+    model: &Arc<Model>,
+    path: &Path,
+) -> Result<(), FitError> {
     let samples = setup.samples;
     let mut session = Session::new(model.clone());
     let condition = samples.conditions.list.first();
@@ -169,7 +178,13 @@ fn sheet<P: DensityPreset>(setup: &Setup<P>, model: &Arc<Model>, path: &Path) ->
     for &position in &chosen {
         let mut image = vec![0.0; model.stamp_len()];
         let values = samples.conditions_of(position);
-        let made = session.sample_image(SEED, samples.ids[position], values, Pixels::Drawn, &mut image);
+        let made = session.sample_image(
+            SEED,
+            samples.ids[position],
+            values,
+            Pixels::Drawn,
+            &mut image,
+        );
         made.map_err(refused)?;
         drawn.push(image);
     }
@@ -195,13 +210,24 @@ fn sheet<P: DensityPreset>(setup: &Setup<P>, model: &Arc<Model>, path: &Path) ->
 
 /// Maps of held-out rows, of the density and of as many drawn rows, over the range of the rows and a quarter of it
 /// beyond; returns the integral of the density over the map.
-fn maps<P: DensityPreset>(setup: &Setup<P>, model: &Arc<Model>, path: &Path) -> Result<f64, FitError> {
+fn maps<P: DensityPreset>(
+    setup: &Setup<P>,
+    model: &Arc<Model>,
+    path: &Path,
+) -> Result<f64, FitError> {
     let samples = setup.samples;
     let mut session = Session::new(model.clone());
-    let rows: Vec<&[f32]> = samples.validation.iter().map(|&p| samples.image(p)).collect();
+    let rows: Vec<&[f32]> = samples
+        .validation
+        .iter()
+        .map(|&p| samples.image(p))
+        .collect();
     let range = |column: usize| {
         let values = || rows.iter().map(|r| f64::from(r[column]));
-        let (low, high) = (values().fold(f64::MAX, f64::min), values().fold(f64::MIN, f64::max));
+        let (low, high) = (
+            values().fold(f64::MAX, f64::min),
+            values().fold(f64::MIN, f64::max),
+        );
         let margin = 0.25 * (high - low).max(f64::MIN_POSITIVE);
         [low - margin, (high - low + 2.0 * margin) / CELLS as f64]
     };
@@ -229,7 +255,9 @@ fn maps<P: DensityPreset>(setup: &Setup<P>, model: &Arc<Model>, path: &Path) -> 
     for cell in 0..CELLS * CELLS {
         let middle = |[low, step]: [f64; 2], i: usize| (low + (i as f64 + 0.5) * step) as f32;
         let point = [middle(x, cell % CELLS), middle(y, cell / CELLS)];
-        let found = session.log_likelihood(&point, values, None, 1, SEED, 0).map_err(refused)?;
+        let found = session
+            .log_likelihood(&point, values, None, 1, SEED, 0)
+            .map_err(refused)?;
         density.push(found.exp() as f32);
     }
     let mass = density.iter().map(|&p| f64::from(p)).sum::<f64>() * x[1] * y[1];
@@ -242,12 +270,18 @@ fn maps<P: DensityPreset>(setup: &Setup<P>, model: &Arc<Model>, path: &Path) -> 
         }]
     };
     let (real, density, drawn) = (tile(&real), tile(&density), tile(&drawn));
-    let panels = [("held out", &real[..]), ("density", &density[..]), ("drawn", &drawn[..])];
+    let panels = [
+        ("held out", &real[..]),
+        ("density", &density[..]),
+        ("drawn", &drawn[..]),
+    ];
     let options = SheetOptions {
         enlarge: 2,
         ..SheetOptions::default()
     };
     let picture = side_by_side(&panels, &options);
-    picture.save(path).map_err(|e| FitError::File(e.to_string()))?;
+    picture
+        .save(path)
+        .map_err(|e| FitError::File(e.to_string()))?;
     Ok(mass)
 }

@@ -60,7 +60,9 @@ impl<'a, P: DensityPreset> Trainer<'a, P> {
                     (false, None) => "a finite number".into(),
                 };
                 let id = samples.ids[chosen.position];
-                return Err(FitError::File(format!("object {id}: {found}, expected {expected}")));
+                return Err(FitError::File(format!(
+                    "object {id}: {found}, expected {expected}"
+                )));
             }
         }
         let setting = Setting {
@@ -105,7 +107,12 @@ impl<'a, P: DensityPreset> Trainer<'a, P> {
 impl<P: DensityPreset> Setup<'_, P> {
     /// The points `[b, dim]` for `chosen`, grey levels with noise that belongs to (`key`, object), and
     /// the context.
-    pub fn batch(&self, chosen: &[Chosen], key: u64, device: &Device) -> Result<(Tensor, Option<Tensor>)> {
+    pub fn batch(
+        &self,
+        chosen: &[Chosen],
+        key: u64,
+        device: &Device,
+    ) -> Result<(Tensor, Option<Tensor>)> {
         let samples = self.samples;
         let dim = samples.geometry.pixels();
         let mut points = Vec::with_capacity(chosen.len() * dim);
@@ -137,8 +144,13 @@ impl<P: DensityPreset> Objective for Setup<'_, P> {
         let chosen = self.samples.choose(recipe.seed, step, recipe.train.batch);
         let key = (recipe.seed ^ NOISE_KEY).wrapping_add(step + 1);
         let (x, context) = self.batch(&chosen, key, &training.device)?;
-        let loss = self.model.log_prob(&training.state.parameters, &x, context.as_ref())?;
-        let ids = chosen.iter().map(|c| self.samples.ids[c.position]).collect();
+        let loss = self
+            .model
+            .log_prob(&training.state.parameters, &x, context.as_ref())?;
+        let ids = chosen
+            .iter()
+            .map(|c| self.samples.ids[c.position])
+            .collect();
         Ok((loss.mean_all()?.neg()?, ids))
     }
 
@@ -148,7 +160,9 @@ impl<P: DensityPreset> Objective for Setup<'_, P> {
         for positions in held_out.chunks(VALIDATION_BATCH) {
             let chosen = self.samples.fixed(positions);
             let (x, context) = self.batch(&chosen, VALIDATION_KEY, &training.device)?;
-            let found = self.model.log_prob(&training.state.average, &x, context.as_ref())?;
+            let found = self
+                .model
+                .log_prob(&training.state.average, &x, context.as_ref())?;
             let found: Vec<f32> = found.to_vec1()?;
             sum += found.iter().map(|&v| f64::from(v)).sum::<f64>();
         }

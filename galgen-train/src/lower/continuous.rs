@@ -86,7 +86,13 @@ impl Field<'_> {
         }
     }
 
-    fn sequence(&self, layers: &[Layer], stem: &str, start: Dual, context: &Tensor) -> Result<Dual> {
+    fn sequence(
+        &self,
+        layers: &[Layer],
+        stem: &str,
+        start: Dual,
+        context: &Tensor,
+    ) -> Result<Dual> {
         let mut dual = start;
         for (i, layer) in layers.iter().enumerate() {
             dual = self.layer(layer, &format!("{stem}{i}"), dual, context)?;
@@ -110,13 +116,18 @@ impl Field<'_> {
                     weight = (&weight * degree_mask(degrees, &weight)?)?;
                 }
                 let weight = weight.t()?;
-                let slopes = x.slopes.reshape((b * directions, features))?.matmul(&weight)?;
+                let slopes = x
+                    .slopes
+                    .reshape((b * directions, features))?
+                    .matmul(&weight)?;
                 Ok(Dual {
                     value: x.value.matmul(&weight)?.broadcast_add(tensor("bias")?)?,
                     slopes: slopes.reshape((b, directions, *outputs))?,
                 })
             }
-            Layer::Activation(act) => x.times(activation(*act, &x.value)?, derivative(*act, &x.value)?),
+            Layer::Activation(act) => {
+                x.times(activation(*act, &x.value)?, derivative(*act, &x.value)?)
+            }
             Layer::Scale(factor) => Ok(Dual {
                 value: (x.value * f64::from(*factor))?,
                 slopes: (x.slopes * f64::from(*factor))?,
@@ -134,7 +145,11 @@ impl Field<'_> {
                 })
             }
             Layer::AppendContext => {
-                let none = Tensor::zeros((b, directions, context.dim(1)?), x.slopes.dtype(), x.slopes.device())?;
+                let none = Tensor::zeros(
+                    (b, directions, context.dim(1)?),
+                    x.slopes.dtype(),
+                    x.slopes.device(),
+                )?;
                 Ok(Dual {
                     value: Tensor::cat(&[&x.value, context], 1)?,
                     slopes: Tensor::cat(&[&x.slopes, &none], 2)?,

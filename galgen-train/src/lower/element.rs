@@ -81,7 +81,9 @@ fn spline(x: &Tensor, raw: &Tensor, spec: &SplineSpec) -> Result<(Tensor, Tensor
     let (wy, knots_y) = knots(&raw.narrow(2, k, k)?, spec)?;
     let slopes = raw.narrow(2, 2 * k, k - 1)?.contiguous()?;
     let slopes = match spec.knots {
-        Knots::Floored => (softplus(&(slopes + SplineSpec::derivative_offset())?)? + MIN_DERIVATIVE)?,
+        Knots::Floored => {
+            (softplus(&(slopes + SplineSpec::derivative_offset())?)? + MIN_DERIVATIVE)?
+        }
         Knots::SoftClipped => soft_clip(&slopes, SOFT_CLIP)?.exp()?,
     };
     let one = Tensor::ones((b, n, 1), x.dtype(), x.device())?;

@@ -143,7 +143,8 @@ impl<'a> State<'a> {
         let variance = (x.broadcast_sub(&mean)?.sqr()?.mean(1)? + LEAST_VARIANCE)?;
         let name = |name: &str| format!("{}.{i}.{name}", self.prefix);
         self.parameters.set(&name("shift"), &mean.squeeze(1)?)?;
-        self.parameters.set(&name("log_scale"), &(variance.log()? * 0.5)?)
+        self.parameters
+            .set(&name("log_scale"), &(variance.log()? * 0.5)?)
     }
 
     /// Raw parameters `[b, mapped elements, map.parameters()]` from the net of transform `i`.
@@ -162,7 +163,9 @@ impl<'a> State<'a> {
             Transform::Diagonal => {
                 let log_scale = self.tensor(i, "log_scale")?;
                 let column = |t: &Tensor| t.reshape((1, (), 1));
-                let z = self.features()?.broadcast_sub(&column(self.tensor(i, "shift")?)?)?;
+                let z = self
+                    .features()?
+                    .broadcast_sub(&column(self.tensor(i, "shift")?)?)?;
                 let z = z.broadcast_mul(&column(&log_scale.neg()?.exp()?)?)?;
                 self.x = z.flatten_from(1)?;
                 let log_det = (log_scale.sum_all()? * plane as f64)?;
@@ -232,7 +235,8 @@ impl<'a> State<'a> {
             Transform::LeakyRelu => {
                 let x = self.features()?;
                 let negative = x.lt(0.0)?.to_dtype(x.dtype())?;
-                let log = negative.broadcast_mul(&self.tensor(i, "log_slope")?.reshape((1, (), 1))?)?;
+                let log =
+                    negative.broadcast_mul(&self.tensor(i, "log_slope")?.reshape((1, (), 1))?)?;
                 self.set(&(x * log.exp()?)?, &log.flatten_from(1)?.sum(1)?)?;
             }
             Transform::Logit { alpha } => {
@@ -283,7 +287,11 @@ impl<'a> State<'a> {
         let growth = ops::activate(&along, ops::Activation::Softplus)?;
         let push = ((&growth - 1.0)? - &along)?.div(&w.sqr()?.sum_keepdim(0)?)?;
         let u = (scale + w.broadcast_mul(&push)?)?;
-        let h = self.x.matmul(&w.unsqueeze(1)?)?.broadcast_add(self.tensor(i, "bias")?)?.tanh()?;
+        let h = self
+            .x
+            .matmul(&w.unsqueeze(1)?)?
+            .broadcast_add(self.tensor(i, "bias")?)?
+            .tanh()?;
         let z = (&self.x + h.broadcast_mul(&u.unsqueeze(0)?)?)?;
         let square = h.sqr()?;
         let slope = (&square + square.affine(-1.0, 1.0)?.broadcast_mul(&growth)?)?;
@@ -319,7 +327,9 @@ fn logit(x: &Tensor, alpha: f64) -> Result<(Tensor, Tensor)> {
 fn product(lower: &Tensor, upper: &Tensor, d: &Tensor, order: &[u32]) -> Result<(Tensor, Tensor)> {
     let n = d.dim(0)?;
     let mask = |keep: fn(usize, usize) -> bool| {
-        let values: Vec<f32> = (0..n * n).map(|at| f32::from(keep(at / n, at % n))).collect();
+        let values: Vec<f32> = (0..n * n)
+            .map(|at| f32::from(keep(at / n, at % n)))
+            .collect();
         Tensor::from_vec(values, (n, n), d.device())?.to_dtype(d.dtype())
     };
     let unit = mask(|i, j| i == j)?;
@@ -338,7 +348,9 @@ fn dense(weight: &Tensor) -> Result<(Tensor, Tensor)> {
         candle_core::bail!("the matrix of a linear transform has become singular");
     };
     let inverse = Tensor::from_vec(inverse, (n, n), &Device::Cpu)?;
-    let inverse = inverse.to_device(weight.device())?.to_dtype(weight.dtype())?;
+    let inverse = inverse
+        .to_device(weight.device())?
+        .to_dtype(weight.dtype())?;
     // The sum is n, its gradient the one that is wanted.
     let sum = (weight * inverse.t()?)?.sum_all()?;
     Ok((weight.clone(), (sum + (log_det - n as f64))?))

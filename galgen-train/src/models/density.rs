@@ -91,7 +91,12 @@ impl Density {
     }
 
     /// Brings fresh weights to where training starts, given points of the data.
-    pub fn prepare(&self, parameters: &Parameters, x: &Tensor, context: Option<&Tensor>) -> Result<()> {
+    pub fn prepare(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        context: Option<&Tensor>,
+    ) -> Result<()> {
         match self {
             Density::Flow(model) => {
                 adjust_initial_values(&model.flow, "flow", parameters)?;
@@ -102,7 +107,12 @@ impl Density {
     }
 
     /// ln p of each item `[b]` of points `[b, dim]`.
-    pub fn log_prob(&self, parameters: &Parameters, x: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
+    pub fn log_prob(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        context: Option<&Tensor>,
+    ) -> Result<Tensor> {
         match self {
             Density::Flow(model) => log_prob(&model.flow, "flow", parameters, x, context),
             Density::Made(model) => {

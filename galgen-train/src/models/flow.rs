@@ -46,7 +46,9 @@ pub fn adjust_initial_values(flow: &Flow, prefix: &str, parameters: &Parameters)
             | Transform::Squeeze
             | Transform::Split { .. } => continue,
         };
-        let net = transform.net().expect("the transforms that are left have one");
+        let net = transform
+            .net()
+            .expect("the transforms that are left have one");
         let weighted = |layer: &Layer| matches!(layer, Layer::Linear { .. } | Layer::Conv2d { .. });
         if let Some(last) = net.layers.iter().rposition(weighted) {
             parameters.scale(&format!("{path}.net.{last}.weight"), factor)?;

@@ -5,8 +5,8 @@ use super::{FlowCase, act};
 use galgen_core::math::act::Act;
 use galgen_core::math::spline::{Knots, SplineSpec};
 use galgen_core::spec::{
-    Base, Continuous, Degrees, Direction, ElementMap, Factors, Flow, Layer, Made, Net, Scale, Shape,
-    Solver, Transform, Velocity,
+    Base, Continuous, Degrees, Direction, ElementMap, Factors, Flow, Layer, Made, Net, Scale,
+    Shape, Solver, Transform, Velocity,
 };
 
 /// The flows.
@@ -73,7 +73,12 @@ pub fn flows() -> Vec<FlowCase> {
             ]
             .concat(),
         ),
-        ("additive couplings", 5, 0, blocks(5, 2, 0, 2, ElementMap::Additive)),
+        (
+            "additive couplings",
+            5,
+            0,
+            blocks(5, 2, 0, 2, ElementMap::Additive),
+        ),
         (
             "scale, then shift",
             5,
@@ -85,8 +90,18 @@ pub fn flows() -> Vec<FlowCase> {
             ]
             .to_vec(),
         ),
-        ("shift, then scale", 4, 0, blocks(4, 2, 0, 2, ElementMap::ShiftScale(sigmoid(0.0)))),
-        ("soft-clipped spline", 4, 1, vec![coupling(4, 2, 1, soft_spline)]),
+        (
+            "shift, then scale",
+            4,
+            0,
+            blocks(4, 2, 0, 2, ElementMap::ShiftScale(sigmoid(0.0))),
+        ),
+        (
+            "soft-clipped spline",
+            4,
+            1,
+            vec![coupling(4, 2, 1, soft_spline)],
+        ),
         ("logistic mixture", 4, 0, vec![coupling(4, 2, 0, mixture)]),
         (
             "masked autoregressive",
@@ -94,14 +109,26 @@ pub fn flows() -> Vec<FlowCase> {
             2,
             vec![
                 autoregressive(5, 2, affine, Direction::Normalise, vec![]),
-                autoregressive(5, 2, spline(4, 3.0), Direction::Normalise, vec![3, 1, 4, 0, 2]),
+                autoregressive(
+                    5,
+                    2,
+                    spline(4, 3.0),
+                    Direction::Normalise,
+                    vec![3, 1, 4, 0, 2],
+                ),
             ],
         ),
         (
             "inverse autoregressive",
             4,
             0,
-            vec![autoregressive(4, 0, ElementMap::ScaleShift(soft_clip), Direction::Generate, vec![])],
+            vec![autoregressive(
+                4,
+                0,
+                ElementMap::ScaleShift(soft_clip),
+                Direction::Generate,
+                vec![],
+            )],
         ),
         ("masked residual net", 4, 1, vec![masked_residual()]),
         (
@@ -110,11 +137,23 @@ pub fn flows() -> Vec<FlowCase> {
             0,
             vec![
                 Transform::Linear(Factors::Dense),
-                Transform::Linear(Factors::Lu { order: vec![1, 4, 0, 2, 3] }),
+                Transform::Linear(Factors::Lu {
+                    order: vec![1, 4, 0, 2, 3],
+                }),
             ],
         ),
-        ("leaky", 6, 0, vec![Transform::LeakyRelu, Transform::Diagonal]),
-        ("logit", 3, 0, vec![Transform::Logit { alpha: 0.05 }, Transform::Diagonal]),
+        (
+            "leaky",
+            6,
+            0,
+            vec![Transform::LeakyRelu, Transform::Diagonal],
+        ),
+        (
+            "logit",
+            3,
+            0,
+            vec![Transform::Logit { alpha: 0.05 }, Transform::Diagonal],
+        ),
         ("planar", 4, 0, vec![Transform::Planar, Transform::Planar]),
     ];
     let mut flows: Vec<FlowCase> = table.into_iter().enumerate().map(case).collect();
@@ -238,7 +277,9 @@ fn multi_scale() -> FlowCase {
         checkerboard(true, spline),
         Transform::Squeeze,
         Transform::Diagonal,
-        Transform::Linear(Factors::Lu { order: vec![7, 2, 4, 0, 1, 3, 6, 5] }),
+        Transform::Linear(Factors::Lu {
+            order: vec![7, 2, 4, 0, 1, 3, 6, 5],
+        }),
         channels(8, 3, sigmoid),
         Transform::Permutation(vec![4, 5, 6, 7, 0, 1, 2, 3]),
         channels(8, 4, tanh),
@@ -295,11 +336,25 @@ pub fn continuous_flows() -> Vec<FlowCase> {
         layers,
     };
     let free = Velocity::Net(net(3, 2, gated));
-    let smooth = vec![Layer::AppendContext, Layer::linear(16), act(Act::Softplus), Layer::linear(2)];
+    let smooth = vec![
+        Layer::AppendContext,
+        Layer::linear(16),
+        act(Act::Softplus),
+        Layer::linear(2),
+    ];
     let waves = Velocity::Net(net(2, 6, smooth));
     let planar = Velocity::Planar {
         width: 4,
-        net: net(1, 1, vec![Layer::AppendContext, Layer::linear(8), act(Act::Tanh), Layer::linear(4 * 7)]),
+        net: net(
+            1,
+            1,
+            vec![
+                Layer::AppendContext,
+                Layer::linear(8),
+                act(Act::Tanh),
+                Layer::linear(4 * 7),
+            ],
+        ),
     };
     vec![
         case("free-form field", 301, 3, 1, free, 0),

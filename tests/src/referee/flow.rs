@@ -106,7 +106,8 @@ impl One<'_> {
     }
 
     fn net(&self, net: &Net, input: &[f64], context: &[f64]) -> Vec<f64> {
-        self.referee.run(net, &format!("{}.net", self.path), input, context)
+        self.referee
+            .run(net, &format!("{}.net", self.path), input, context)
     }
 
     fn apply(&self, transform: &Transform, v: &mut [f64]) -> f64 {
@@ -141,8 +142,11 @@ impl One<'_> {
                     let (y, x) = (i % plane / width, i % width);
                     (y + x) % 2 == usize::from(*odd)
                 };
-                let seen: Vec<f64> =
-                    v.iter().enumerate().map(|(i, &v)| if stays(i) { v } else { 0.0 }).collect();
+                let seen: Vec<f64> = v
+                    .iter()
+                    .enumerate()
+                    .map(|(i, &v)| if stays(i) { v } else { 0.0 })
+                    .collect();
                 let raw = self.net(net, &seen, self.context);
                 self.elements(map, &raw, v, |i| !stays(i))
             }
@@ -199,7 +203,13 @@ impl One<'_> {
     }
 
     /// Maps the elements of `v` that are `wanted`; parameter p of feature f is feature f * P + p of `raw`.
-    fn elements(&self, map: &ElementMap, raw: &[f64], v: &mut [f64], wanted: impl Fn(usize) -> bool) -> f64 {
+    fn elements(
+        &self,
+        map: &ElementMap,
+        raw: &[f64],
+        v: &mut [f64],
+        wanted: impl Fn(usize) -> bool,
+    ) -> f64 {
         let plane = self.extents[1] * self.extents[2];
         let count = raw.len() / v.len();
         let mut log_det = 0.0;
@@ -235,7 +245,12 @@ impl One<'_> {
             let i = i as usize;
             let raw = self.net(net, &known, self.context);
             let count = raw.len() / n;
-            log_det += element(map, &raw[i * count..(i + 1) * count], self.direction, &mut v[i]);
+            log_det += element(
+                map,
+                &raw[i * count..(i + 1) * count],
+                self.direction,
+                &mut v[i],
+            );
             known[i] = v[i];
         }
         log_det
@@ -250,7 +265,9 @@ impl One<'_> {
                 Factors::Lu { order } => self.factors(order, &x),
             };
             log_det += own;
-            z.iter().enumerate().for_each(|(c, &z)| v[c * plane + pixel] = z);
+            z.iter()
+                .enumerate()
+                .for_each(|(c, &z)| v[c * plane + pixel] = z);
         }
         log_det
     }
@@ -284,11 +301,17 @@ impl One<'_> {
                 for i in (0..n).rev() {
                     v[i] += (0..i).map(|j| lower[i * n + j] * v[j]).sum::<f64>();
                 }
-                (order.iter().map(|&from| v[from as usize]).collect(), log_det)
+                (
+                    order.iter().map(|&from| v[from as usize]).collect(),
+                    log_det,
+                )
             }
             Direction::Generate => {
                 let mut y = vec![0.0; n];
-                order.iter().zip(&v).for_each(|(&to, &v)| y[to as usize] = v);
+                order
+                    .iter()
+                    .zip(&v)
+                    .for_each(|(&to, &v)| y[to as usize] = v);
                 for i in 0..n {
                     y[i] -= (0..i).map(|j| lower[i * n + j] * y[j]).sum::<f64>();
                 }
@@ -312,9 +335,14 @@ impl One<'_> {
         let c = dot(w, v) + bias;
         let (a, sign) = match self.direction {
             Direction::Normalise => (c, 1.0),
-            Direction::Generate => (bisect(c - wu.abs(), c + wu.abs(), |a| a + wu * a.tanh() - c), -1.0),
+            Direction::Generate => (
+                bisect(c - wu.abs(), c + wu.abs(), |a| a + wu * a.tanh() - c),
+                -1.0,
+            ),
         };
-        v.iter_mut().zip(&u).for_each(|(v, u)| *v += sign * u * a.tanh());
+        v.iter_mut()
+            .zip(&u)
+            .for_each(|(v, u)| *v += sign * u * a.tanh());
         sign * (1.0 + (1.0 - a.tanh().powi(2)) * wu).ln()
     }
 
@@ -341,9 +369,8 @@ impl One<'_> {
         let mut state = v.to_vec();
         state.push(0.0);
         for _ in 0..TIME_STEPS {
-            let ahead = |k: &[f64], h: f64| -> Vec<f64> {
-                (0..n).map(|i| state[i] + h * k[i]).collect()
-            };
+            let ahead =
+                |k: &[f64], h: f64| -> Vec<f64> { (0..n).map(|i| state[i] + h * k[i]).collect() };
             let a = slope(t, &state[..n]);
             let b = slope(t + h / 2.0, &ahead(&a, h / 2.0));
             let c = slope(t + h / 2.0, &ahead(&b, h / 2.0));
@@ -463,7 +490,9 @@ fn bisect(mut low: f64, mut high: f64, f: impl Fn(f64) -> f64) -> f64 {
 /// The solution of W v = x and ln |det W|, by elimination with pivoting.
 fn solve(w: &[f64], x: &[f64]) -> (Vec<f64>, f64) {
     let n = x.len();
-    let mut rows: Vec<Vec<f64>> = (0..n).map(|i| [&w[i * n..(i + 1) * n], &x[i..=i]].concat()).collect();
+    let mut rows: Vec<Vec<f64>> = (0..n)
+        .map(|i| [&w[i * n..(i + 1) * n], &x[i..=i]].concat())
+        .collect();
     let mut log_det = 0.0;
     for c in 0..n {
         let largest = (c..n).max_by(|&a, &b| rows[a][c].abs().total_cmp(&rows[b][c].abs()));
@@ -472,7 +501,9 @@ fn solve(w: &[f64], x: &[f64]) -> (Vec<f64>, f64) {
         log_det += pivot[c].abs().ln();
         for row in &mut rows[c + 1..] {
             let factor = row[c] / pivot[c];
-            row.iter_mut().zip(&pivot).for_each(|(v, p)| *v -= factor * p);
+            row.iter_mut()
+                .zip(&pivot)
+                .for_each(|(v, p)| *v -= factor * p);
         }
     }
     let mut v = vec![0.0; n];

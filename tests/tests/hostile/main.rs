@@ -138,7 +138,9 @@ fn changed(change: impl FnOnce(&mut Card)) -> Vec<u8> {
 fn flow_vae(card: &mut Card) -> &mut galgen_core::models::FlowVae {
     match &mut card.model {
         Family::FlowVae(model) => model,
-        Family::Vae(_) | Family::Flow(_) | Family::Made(_) => unreachable!("the card of a flow-VAE"),
+        Family::Vae(_) | Family::Flow(_) | Family::Made(_) => {
+            unreachable!("the card of a flow-VAE")
+        }
     }
 }
 

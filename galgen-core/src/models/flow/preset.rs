@@ -160,8 +160,13 @@ impl FlowPreset {
                 }
                 for block in 0..*blocks {
                     let keep = dim / 2;
-                    let net = build.dense(keep, hidden, *activation, (dim - keep) * map.parameters());
-                    transforms.push(Transform::Coupling { keep, net, map: *map });
+                    let net =
+                        build.dense(keep, hidden, *activation, (dim - keep) * map.parameters());
+                    transforms.push(Transform::Coupling {
+                        keep,
+                        net,
+                        map: *map,
+                    });
                     transforms.push(mix.of(super::super::mixing_order(dim, block)));
                 }
             }
@@ -223,7 +228,10 @@ impl FlowPreset {
                 frequencies,
             } => {
                 let time = frequencies.saturating_mul(2).max(1);
-                let inner = Build { dim, context: context + time };
+                let inner = Build {
+                    dim,
+                    context: context + time,
+                };
                 transforms.push(Transform::Continuous(Continuous {
                     velocity: Velocity::Net(inner.dense(dim, hidden, *activation, dim)),
                     frequencies: *frequencies,
@@ -270,7 +278,9 @@ impl FlowPreset {
         else {
             unreachable!("asked of a network of several scales");
         };
-        let net = |input: Shape, features: usize| build.convolutional(input, *channels, *residual, features);
+        let net = |input: Shape, features: usize| {
+            build.convolutional(input, *channels, *residual, features)
+        };
         for scale in 0..*scales {
             for i in 0..*checkerboards {
                 transforms.push(Transform::Checkerboard {
@@ -282,7 +292,10 @@ impl FlowPreset {
             }
             let halved = Transform::Squeeze.output(shape, 0, "squeeze");
             shape = halved.map_err(|e| {
-                let problem = format!("scale {scale}: {}, expected a side that can be halved {scales} times", e.problem);
+                let problem = format!(
+                    "scale {scale}: {}, expected a side that can be halved {scales} times",
+                    e.problem
+                );
                 SpecError::new("network", problem)
             })?;
             transforms.push(Transform::Squeeze);
@@ -368,7 +381,13 @@ impl Build {
         .net()
     }
 
-    fn convolutional(&self, input: Shape, channels: usize, residual: usize, features: usize) -> Net {
+    fn convolutional(
+        &self,
+        input: Shape,
+        channels: usize,
+        residual: usize,
+        features: usize,
+    ) -> Net {
         let relu = || Layer::Activation(Act::Relu);
         let mut layers = vec![Layer::conv(channels, 3, 1)];
         if residual == 0 {
