@@ -143,7 +143,7 @@ typedef enum galgen_status {
      */
     GALGEN_STATUS_MODEL_NEWER = 9,
     /**
-     * The decoder draws no light for these conditions or this latent.
+     * The decoder draws no light for these conditions or this latent; or a flow gives no numbers.
      */
     GALGEN_STATUS_NO_LIGHT = 10,
     /**
@@ -778,6 +778,17 @@ enum galgen_status galgen_session_set_stamp_psf(struct galgen_session *session,
                                                 struct galgen_error *error);
 
 /**
+ * Whether galgen_session_log_likelihood may use weights that were stored in 16 bits: 1 accepts them, 0, as in a new
+ * session, refuses them (UNSUPPORTED) for flows and masked networks, whose ln p they change by about 0.01 (f16) or
+ * 0.1 nats (bf16) at 64 dimensions. Other families do not care.
+ *
+ * Exclusive use of `session`; `error` may be NULL. Fails with NULL; ARGUMENT for another number.
+ */
+enum galgen_status galgen_session_accept_half_precision(struct galgen_session *session,
+                                                        uint32_t accept,
+                                                        struct galgen_error *error);
+
+/**
  * Lower bounds of ln p(stamp | conditions) in nats: the importance-weighted bound (Burda et al. 2016) with
  * `samples` >= 1 posterior draws of (seed, id), whose mean grows towards the truth with `samples`.
  *
@@ -785,7 +796,9 @@ enum galgen_status galgen_session_set_stamp_psf(struct galgen_session *session,
  * `conditions` is [n, conditions]. `sky` is the noise of a pixel for each stamp in the stamp's unit, 0 or
  * more, or NULL: that of a typical training stamp. `ids` has `n` elements, or is NULL: 0, 1, 2 ...
  * `log_likelihoods` has `n` elements. `statuses` has `n` elements, or is NULL. The density is over the
- * pixels of the unit-sum stamp in the model's intensity unit, inside the stamp's circle.
+ * pixels of the unit-sum stamp in the model's intensity unit, inside the stamp's circle. Of plain images, and of rows of
+ * numbers (bands are columns, side 1), it is over the pixels as they are. A flow and a masked network give ln p
+ * itself; `samples` then matters only for pixels of grey levels, whose dequantising noise is drawn.
  *
  * Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if a stamp cannot be scored: its result
  * is NaN, its status says why. Fails with NULL, LENGTH before anything is written.

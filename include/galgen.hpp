@@ -304,6 +304,11 @@ public:
         detail::call(galgen_session_set_stamp_psf, get(), psf.data(), side);
     }
 
+    /** Whether weights of 16 bits are good enough for likelihoods: galgen_session_accept_half_precision. */
+    void accept_half_precision(bool accept) {
+        detail::call(galgen_session_accept_half_precision, get(), accept ? 1u : 0u);
+    }
+
     /** Lower bounds of ln p(stamp | conditions): galgen_session_log_likelihood. `n` is the length of
      *  `ids`; `sky` has as many elements, or none. */
     Scores log_likelihood(std::uint64_t seed, std::uint32_t samples, Span<float> stamps,

@@ -42,15 +42,20 @@ fn describe(file: &ModelFile) -> String {
     line("weights", &format!("{weights} in {} bytes", file.bytes));
     line("sha256", &file.hash);
     line("fingerprint", &card.fingerprint);
-    line(
-        "stamp",
-        &format!("{0} x {0} pixels, bands: {1}", g.side, g.bands.join(", ")),
-    );
-    let size = g.half_light_radius.map_or_else(
-        || "plain images, pixels as in the data".into(),
-        |radius| format!("semi-major half-light radius {radius} pixels, major axis along x"),
-    );
-    line("size", &size);
+    let bands = g.bands.join(", ");
+    if g.is_columns() {
+        line("columns", &bands);
+    } else {
+        line(
+            "stamp",
+            &format!("{0} x {0} pixels, bands: {bands}", g.side),
+        );
+        let size = g.half_light_radius.map_or_else(
+            || "plain images, pixels as in the data".into(),
+            |radius| format!("semi-major half-light radius {radius} pixels, major axis along x"),
+        );
+        line("size", &size);
+    }
     line("PSF", &card.psf);
     line(
         "conditions",

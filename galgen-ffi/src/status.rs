@@ -33,7 +33,7 @@ pub enum galgen_status {
     ModelFile = 8,
     /// The model was written by a newer galgen.
     ModelNewer = 9,
-    /// The decoder draws no light for these conditions or this latent.
+    /// The decoder draws no light for these conditions or this latent; or a flow gives no numbers.
     NoLight = 10,
     /// Size, shear and magnification of the object cannot be rendered together.
     Unrenderable = 11,

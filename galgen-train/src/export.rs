@@ -1,6 +1,6 @@
 //! Writing a trained model as one file, and checking it with the engine that will read it.
 
-pub mod flow;
+pub mod density;
 pub mod pixel_cnn;
 pub mod vae;
 

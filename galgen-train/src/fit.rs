@@ -1,12 +1,12 @@
 //! Training of any family: weights, optimiser, averages, history, checkpoint, progress. What is learned in a
-//! phase and how that is validated is an [`Objective`] of the family, see [`flow_vae`], [`vae`], [`flow`] and
+//! phase and how that is validated is an [`Objective`] of the family, see [`flow_vae`], [`vae`], [`density`] and
 //! [`pixel_cnn`].
 //!
 //! Every random number depends on (seed, step) only and the state is saved whole, so a training that
 //! was stopped and continued ends with the same weights as one that was not.
 
 mod adversarial;
-pub mod flow;
+pub mod density;
 pub mod flow_vae;
 mod pictures;
 pub mod pixel_cnn;

@@ -4,11 +4,14 @@ use crate::data::images::ImageSamples;
 use crate::data::set::TrainingSet;
 use crate::export::{self, export};
 use crate::fit::flow_vae::Trainer;
-use crate::fit::{Training, flow, pixel_cnn, vae};
-use crate::recipe::{Family, FlowRecipe, ImageData, ImageRecipe, PixelCnnRecipe, Recipe};
+use crate::fit::{Training, density, pixel_cnn, vae};
+use crate::recipe::{
+    DensityPreset, DensityRecipe, Family, ImageData, ImageRecipe, PixelCnnRecipe, Recipe,
+};
 use crate::samples::Samples;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
+use galgen_core::models::{FlowPreset, MadePreset};
 use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
@@ -53,17 +56,18 @@ pub fn run(args: &FitArgs) -> Result<(), String> {
     match Family::of(&args.recipe).map_err(|e| e.to_string())? {
         Family::FlowVae => run_flow_vae(args),
         Family::Vae | Family::Autoencoder => run_vae(args),
-        Family::Flow => run_flow(args),
+        Family::Flow => run_density::<FlowPreset>(args),
+        Family::Made => run_density::<MadePreset>(args),
         Family::PixelCnn => run_pixel_cnn(args),
     }
 }
 
-fn run_flow(args: &FitArgs) -> Result<(), String> {
-    let recipe = FlowRecipe::load(&args.recipe).map_err(|e| e.to_string())?;
+fn run_density<P: DensityPreset>(args: &FitArgs) -> Result<(), String> {
+    let recipe = DensityRecipe::<P>::load(&args.recipe).map_err(|e| e.to_string())?;
     let device = open_device(args.device)?;
     let samples = ImageSamples::load(&recipe.data, &args.data)?;
     announce(args, samples.training.len(), samples.validation.len());
-    let mut trainer = flow::Trainer::new(
+    let mut trainer = density::Trainer::new(
         &recipe,
         &samples,
         &args.out,
@@ -83,7 +87,7 @@ fn run_flow(args: &FitArgs) -> Result<(), String> {
     provenance["training_objects"] = json!(samples.training.len());
     provenance["validation_objects"] = json!(samples.validation.len());
     provenance["storage"] = json!("f32");
-    export::flow::export(&trainer, provenance, &path).map_err(|e| e.to_string())?;
+    export::density::export(&trainer, provenance, &path).map_err(|e| e.to_string())?;
     if !args.quiet {
         eprintln!("model: {}", path.display());
     }

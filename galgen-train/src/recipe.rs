@@ -1,10 +1,10 @@
 //! Recipes: one TOML file says everything about a training, so that it can be repeated.
 
-mod flow;
+mod density;
 mod images;
 mod pixel_cnn;
 
-pub use flow::FlowRecipe;
+pub use density::{DensityPreset, DensityRecipe};
 pub use images::{Binarise, ImageData, ImageRecipe, Labels, Objective};
 pub use pixel_cnn::PixelCnnRecipe;
 
@@ -79,11 +79,13 @@ pub enum Family {
     Vae,
     /// An [`ImageRecipe`] without.
     Autoencoder,
-    /// A [`FlowRecipe`].
+    /// A [`DensityRecipe`] of a flow.
     Flow,
     /// A [`PixelCnnRecipe`].
     #[serde(rename = "pixel-cnn")]
     PixelCnn,
+    /// A [`DensityRecipe`] of a masked network of binary data.
+    Made,
 }
 
 impl Family {

@@ -1,6 +1,7 @@
 //! The referee: a plain-loop interpreter of a [`Net`] or a flow in f64, with no fusion, no layout
 //! and no kernel, only the definition of each layer.
 
+mod element;
 mod flow;
 
 use crate::compare::Trace;

@@ -145,7 +145,7 @@ fn flows_are_undone_in_either_direction() {
 /// leave about 1e-9 an element of the Jacobian; a knot inside a step adds curvature, up to 1e-5.
 #[test]
 fn log_determinants_are_those_of_the_numeric_jacobian() {
-    for case in cases::flows() {
+    for case in [cases::flows(), cases::continuous_flows()].concat() {
         let referee = Referee::new(case.tensors());
         let (x, context) = case.item(3);
         for direction in [Direction::Normalise, Direction::Generate] {

@@ -1,6 +1,7 @@
 //! The program `galgen` as its users meet it: files in, files and exit codes out.
 
 mod bad_input;
+mod columns;
 mod compare;
 mod generate;
 mod images;

@@ -4,9 +4,11 @@
 use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
 use galgen_core::condition::{Condition, Conditions};
 use galgen_core::math::act::Act;
-use galgen_core::models::{Family, FlowVaePreset, Likelihood, Network, Posterior, VaePreset};
+use galgen_core::models::{
+    Family, FlowNetwork, FlowPreset, FlowVaePreset, Likelihood, Network, Posterior, VaePreset,
+};
 use galgen_core::rng::{Philox, Stream};
-use galgen_core::spec::{Role, TensorSpec};
+use galgen_core::spec::{Base, Role, TensorSpec};
 use galgen_core::stamp::Geometry;
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
@@ -80,6 +82,46 @@ pub fn random_vae(posterior: Posterior, likelihood: Likelihood) -> Vec<u8> {
     let views = stored.iter().map(|(bytes, t)| {
         let view = TensorView::new(Dtype::F16, t.shape.clone(), bytes);
         (t.name.as_str(), view.expect("as many as the shape"))
+    });
+    let metadata = [(METADATA_KEY.to_string(), card.to_json())];
+    serialize(views, Some(metadata.into_iter().collect())).expect("a valid file")
+}
+
+/// Bytes of a flow of the columns x and y, stored in f32.
+pub fn random_flow() -> Vec<u8> {
+    let geometry = Geometry::columns(["x", "y"].map(String::from).to_vec());
+    let preset = FlowPreset {
+        levels: None,
+        logit: None,
+        base: Base::Normal,
+        network: FlowNetwork::Planar { blocks: 2 },
+    };
+    let mut card = Card {
+        model: Family::Flow(preset.build(&geometry, 0).expect("a good preset")),
+        geometry,
+        conditions: Conditions::default(),
+        ..card(&FlowVaePreset {
+            latent: 2,
+            channels: vec![2, 2, 2],
+            flow_blocks: 1,
+            ..FlowVaePreset::default()
+        })
+        .0
+    };
+    card.fingerprint = card.compute_fingerprint();
+    let mut rng = Philox::new(6, 0, Stream::Training);
+    let tensors = card.check().expect("a consistent card");
+    let stored: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|t| {
+            let n: usize = t.shape.iter().product();
+            let values = (0..n).flat_map(|_| (0.3 * rng.normal() as f32).to_le_bytes());
+            (t.name, t.shape, values.collect())
+        })
+        .collect();
+    let views = stored.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("as many as the shape");
+        (name.as_str(), view)
     });
     let metadata = [(METADATA_KEY.to_string(), card.to_json())];
     serialize(views, Some(metadata.into_iter().collect())).expect("a valid file")

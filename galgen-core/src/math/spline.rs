@@ -60,7 +60,7 @@ impl SplineSpec {
 
     /// Raw parameters of one spline: K widths, K heights, K - 1 inner derivatives, in that order.
     pub fn parameters(&self) -> usize {
-        3 * self.bins - 1
+        self.bins.saturating_mul(3).saturating_sub(1)
     }
 
     /// Added to a raw derivative before the softplus, so that raw 0 is a slope of 1: with all raw

@@ -6,6 +6,7 @@
 //! ln P(k) + D ln levels. Other data are taken as they are. What comes before the flow proper, such as the logit, is
 //! part of its transforms and of its density.
 
+mod nets;
 mod preset;
 
 pub use preset::{FlowNetwork, FlowPreset, Mix};

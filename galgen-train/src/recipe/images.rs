@@ -124,7 +124,9 @@ impl ImageRecipe {
     /// What the encoder says of z.
     pub fn posterior(&self) -> Posterior {
         match self.family {
-            Family::Vae | Family::FlowVae | Family::Flow | Family::PixelCnn => Posterior::Gaussian,
+            Family::Vae | Family::FlowVae | Family::Flow | Family::Made | Family::PixelCnn => {
+                Posterior::Gaussian
+            }
             Family::Autoencoder => Posterior::Point,
         }
     }

@@ -7,17 +7,11 @@
 //! | VAE, conditional VAE | nets with context | for the published bodies `groups` of `Conv2d` (separable), a norm over the channels of each pixel, `ConvTranspose2d` |
 //! | VQ-VAE, VQ-VAE-2 | encoder and decoder nets | nothing; the codebook is a tensor of `models/` between nets |
 //! | GAN, WGAN, WGAN-GP, f-AnoGAN | critic and generator nets | `ConvTranspose2d` for published nets; critic features are the same net, truncated |
-//! | MADE, MAF, inverse autoregressive | `Linear` with `Degrees` | `Transform::Autoregressive { net, map }` beside `Coupling`; its batch norm is a `Diagonal` once trained |
-//! | NICE, RealNVP, Glow | `Diagonal`, `Permutation`, `Coupling` | a `Shape` in place of `Flow::dim`, `Transform::{Squeeze, Split, Linear}` (LU), a mask for checkerboards, a base density (NICE: logistic) |
-//! | TAN | `Permutation`, `Diagonal` | `Transform::{Linear, LeakyRelu, Recurrent}`, a mixture as base: its recurrent net is no series-parallel graph |
-//! | planar flow, planar CNF | `Linear`, `Tanh`, `Linear` | `Transform::Planar`; `Transform::Continuous` with a hypernetwork: weights that are the output of a net |
-//! | FFJORD | velocity net with the time as context | `Transform::Continuous { net, solver }` |
 //!
 //! All weights are random: a law of an architecture holds for any weights.
 
 mod adversarial;
 mod autoregressive;
-mod flows;
 mod latent;
 
 use galgen_core::math::act::Act;

@@ -1,10 +1,11 @@
 //! Flows of published kinds from a few sizes.
 
 use super::FlowModel;
+use super::nets::Build;
 use crate::math::act::Act;
 use crate::spec::{
-    Base, Continuous, Direction, ElementMap, Factors, Flow, Layer, Made, Net, Shape, Solver,
-    SpecError, Transform, Velocity,
+    Base, Continuous, Direction, ElementMap, Factors, Flow, Layer, Shape, Solver, SpecError,
+    Transform, Velocity,
 };
 use crate::stamp::Geometry;
 use alloc::format;
@@ -340,70 +341,6 @@ impl Mix {
 /// Halves in each other's place.
 fn swapped(n: usize) -> Vec<u32> {
     (n / 2..n).chain(0..n / 2).map(|i| i as u32).collect()
-}
-
-/// What the nets of a flow have in common.
-struct Build {
-    dim: usize,
-    context: usize,
-}
-
-impl Build {
-    fn net(&self, input: Shape, mut layers: Vec<Layer>) -> Net {
-        if self.context > 0 {
-            layers.insert(0, Layer::AppendContext);
-        }
-        Net {
-            input,
-            context: self.context,
-            layers,
-        }
-    }
-
-    fn dense(&self, inputs: usize, hidden: &[usize], activation: Act, outputs: usize) -> Net {
-        let mut layers = Vec::new();
-        for &width in hidden {
-            layers.extend([Layer::linear(width), Layer::Activation(activation)]);
-        }
-        layers.push(Layer::linear(outputs));
-        self.net(Shape::Vector(inputs), layers)
-    }
-
-    fn masked(&self, hidden: &[usize], activation: Act, parameters: usize) -> Net {
-        Made {
-            elements: self.dim,
-            context: self.context,
-            hidden,
-            activation,
-            parameters,
-            order: &[],
-        }
-        .net()
-    }
-
-    fn convolutional(
-        &self,
-        input: Shape,
-        channels: usize,
-        residual: usize,
-        features: usize,
-    ) -> Net {
-        let relu = || Layer::Activation(Act::Relu);
-        let mut layers = vec![Layer::conv(channels, 3, 1)];
-        if residual == 0 {
-            layers.extend([relu(), Layer::conv(channels, 1, 1)]);
-        }
-        for _ in 0..residual {
-            layers.push(Layer::residual(vec![
-                relu(),
-                Layer::conv(channels, 3, 1),
-                relu(),
-                Layer::conv(channels, 3, 1),
-            ]));
-        }
-        layers.extend([relu(), Layer::conv(features, 3, 1)]);
-        self.net(input, layers)
-    }
 }
 
 #[cfg(test)]

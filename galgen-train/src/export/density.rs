@@ -1,16 +1,15 @@
-//! Writing a trained flow as one file, with its likelihood of the held-out part: compared with the engine that will
+//! Writing a trained density as one file, with its likelihood of the held-out part: compared with the engine that will
 //! read it, and judged by that engine.
 
 use super::larger;
 use crate::checkpoint::Phase;
 use crate::fit::FitError;
-use crate::fit::flow::{Setup, Trainer};
+use crate::fit::density::{Setup, Trainer};
+use crate::recipe::DensityPreset;
 use crate::tensors;
 use candle_core::{DType, Device, Tensor};
 use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
-use galgen_core::models::Family;
 use galgen_core::rng::{Philox, Stream};
-use galgen_core::spec::Transform;
 use galgen_infer::{DrawError, Model, Pixels, Session};
 use galgen_io::sheet::{SheetOptions, Stretch, Tile, side_by_side};
 use serde_json::{Value, json};
@@ -37,7 +36,11 @@ const CELLS: usize = 160;
 /// Writes the finished model of `trainer` to `path`, its weights as f32, and `samples.png` (held-out images beside drawn
 /// ones; of two columns maps of the held-out rows, of the density and of drawn rows) to the directory of the
 /// training.
-pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<Model>, FitError> {
+pub fn export<P: DensityPreset>(
+    trainer: &Trainer<P>,
+    provenance: Value,
+    path: &Path,
+) -> Result<Arc<Model>, FitError> {
     let Trainer { setup, training } = trainer;
     if training.state.phase != Phase::Done {
         let problem = "the training is not finished: continue it with `galgen-train fit --resume`";
@@ -57,7 +60,7 @@ pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<M
         geometry: setup.samples.geometry.clone(),
         psf: "none".into(),
         conditions: setup.samples.conditions.clone(),
-        model: Family::Flow(setup.model.clone()),
+        model: setup.model.family(),
         training: provenance,
         evaluation: Value::Null,
     };
@@ -71,8 +74,7 @@ pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<M
     };
     let (_, model) = load(&card)?;
     let worst = parity(trainer, &model)?;
-    let continuous = |t: &Transform| matches!(t, Transform::Continuous(_));
-    let tolerance = match setup.model.flow.transforms.iter().any(continuous) {
+    let tolerance = match setup.model.is_continuous() {
         true => CONTINUOUS_TOLERANCE,
         false => TOLERANCE,
     };
@@ -85,7 +87,7 @@ pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<M
     card.evaluation = evaluate(setup, &model).map_err(refused)?;
     card.evaluation["parity"] = json!({ "objects": CHECKED, "nats_per_dimension": worst });
     let picture = training.directory.join("samples.png");
-    if setup.samples.geometry.pixels() == 2 {
+    if setup.samples.geometry.pixels() == 2 && !P::BINARY {
         card.evaluation["mass"] = json!(maps(setup, &model, &picture)?);
     } else if !setup.samples.geometry.is_columns() {
         sheet(setup, &model, &picture)?;
@@ -100,26 +102,26 @@ fn refused(e: DrawError) -> FitError {
 }
 
 /// Largest difference of ln p between training and engine on the same points, in nats a dimension.
-fn parity(trainer: &Trainer, model: &Arc<Model>) -> Result<f64, FitError> {
+fn parity<P: DensityPreset>(trainer: &Trainer<P>, model: &Arc<Model>) -> Result<f64, FitError> {
     let Trainer { setup, training } = trainer;
     let samples = setup.samples;
     let mut session = Session::new(model.clone());
-    let dim = setup.model.flow.dim();
+    let dim = samples.geometry.pixels();
     let mut worst = 0.0;
     for chosen in samples.fixed(&samples.validation).into_iter().take(CHECKED) {
         let id = samples.ids[chosen.position];
-        let pixels = samples.image(chosen.position);
+        let pixels = samples.shown(chosen);
         let values = samples.conditions_of(chosen.position);
-        let found = session.log_likelihood(pixels, values, None, 1, SEED, id);
+        let found = session.log_likelihood(&pixels, values, None, 1, SEED, id);
         let found = found.map_err(refused)?;
         // The noise that the session gives to grey levels.
         let mut rng = Philox::new(SEED, id, Stream::Posterior);
-        let points = pixels
-            .iter()
-            .map(|&x| setup.model.point(x, Some(&mut rng)) as f32);
+        let points = pixels.iter().map(|&x| setup.model.point(x, &mut rng));
         let x = Tensor::from_vec(points.collect::<Vec<_>>(), (1, dim), &training.device)?;
         let context = samples.context(&[chosen], &training.device)?;
-        let expected = setup.log_prob(&training.state.best, &x, context.as_ref())?;
+        let expected = setup
+            .model
+            .log_prob(&training.state.best, &x, context.as_ref())?;
         let expected = expected.to_dtype(DType::F64)?.to_vec1::<f64>()?[0];
         worst = larger(worst, (found - expected).abs() / dim as f64);
     }
@@ -127,15 +129,19 @@ fn parity(trainer: &Trainer, model: &Arc<Model>) -> Result<f64, FitError> {
 }
 
 /// Mean ln p of the held-out part with its standard error, and bits a dimension.
-fn evaluate(setup: &Setup, model: &Arc<Model>) -> Result<Value, DrawError> {
+fn evaluate<P: DensityPreset>(setup: &Setup<P>, model: &Arc<Model>) -> Result<Value, DrawError> {
     let samples = setup.samples;
     let mut session = Session::new(model.clone());
-    let positions = || samples.validation.iter().take(SCORED);
-    let n = positions().count() as f64;
+    let scored = &samples.validation[..samples.validation.len().min(SCORED)];
+    let n = scored.len() as f64;
     let (mut sum, mut squares) = (0.0, 0.0);
-    for &position in positions() {
-        let (pixels, values) = (samples.image(position), samples.conditions_of(position));
-        let found = session.log_likelihood(pixels, values, None, 1, SEED, samples.ids[position])?;
+    for chosen in samples.fixed(scored) {
+        let (pixels, values) = (
+            samples.shown(chosen),
+            samples.conditions_of(chosen.position),
+        );
+        let id = samples.ids[chosen.position];
+        let found = session.log_likelihood(&pixels, values, None, 1, SEED, id)?;
         sum += found;
         squares += found * found;
     }
@@ -146,14 +152,18 @@ fn evaluate(setup: &Setup, model: &Arc<Model>) -> Result<Value, DrawError> {
         "log_likelihood_nats": mean,
         "standard_error": (variance / n).sqrt(),
     });
-    if setup.model.levels.is_some() {
-        figures["bits_per_dimension"] = json!(setup.model.bits(mean, setup.model.flow.dim()));
+    if setup.model.levels().is_some() {
+        figures["bits_per_dimension"] = json!(setup.model.bits(mean, samples.geometry.pixels()));
     }
     Ok(figures)
 }
 
 /// Images of the data beside drawn ones, in the order of their classes.
-fn sheet(setup: &Setup, model: &Arc<Model>, path: &Path) -> Result<(), FitError> {
+fn sheet<P: DensityPreset>(
+    setup: &Setup<P>,
+    model: &Arc<Model>,
+    path: &Path,
+) -> Result<(), FitError> {
     let samples = setup.samples;
     let mut session = Session::new(model.clone());
     let condition = samples.conditions.list.first();
@@ -200,7 +210,11 @@ fn sheet(setup: &Setup, model: &Arc<Model>, path: &Path) -> Result<(), FitError>
 
 /// Maps of held-out rows, of the density and of as many drawn rows, over the range of the rows and a quarter of it
 /// beyond; returns the integral of the density over the map.
-fn maps(setup: &Setup, model: &Arc<Model>, path: &Path) -> Result<f64, FitError> {
+fn maps<P: DensityPreset>(
+    setup: &Setup<P>,
+    model: &Arc<Model>,
+    path: &Path,
+) -> Result<f64, FitError> {
     let samples = setup.samples;
     let mut session = Session::new(model.clone());
     let rows: Vec<&[f32]> = samples

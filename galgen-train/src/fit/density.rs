@@ -1,15 +1,13 @@
-//! Training of a density by a flow, from a recipe: maximum likelihood. Diagonals start at the mean and deviation of
-//! what reaches them, and grey levels get new noise whenever they are shown.
+//! Training of an exact density, a flow or a masked network, from a recipe: maximum likelihood. Diagonals of flows start
+//! at the mean and deviation of what reaches them, and grey levels get new noise whenever they are shown.
 
 use super::{FitError, Objective, Setting, Training, Validation, pictures};
 use crate::checkpoint::{self, Phase};
 use crate::data::images::{Chosen, ImageSamples};
-use crate::lower::{initialise, log_prob};
-use crate::models::flow::adjust_initial_values;
+use crate::models::density::Density;
 use crate::params::Parameters;
-use crate::recipe::FlowRecipe;
+use crate::recipe::{DensityPreset, DensityRecipe};
 use candle_core::{DType, Device, Result, Tensor};
-use galgen_core::models::FlowModel;
 use galgen_core::rng::{Philox, Stream};
 use std::path::Path;
 
@@ -22,28 +20,28 @@ const NOISE_KEY: u64 = 0x666c_6f77_0000_0000;
 const VALIDATION_KEY: u64 = 0x6465_7175_616e_7400;
 
 /// What is trained, on what.
-pub struct Setup<'a> {
-    /// The flow.
-    pub model: FlowModel,
+pub struct Setup<'a, P> {
+    /// The density.
+    pub model: Density,
     /// Steps.
-    pub recipe: &'a FlowRecipe,
+    pub recipe: &'a DensityRecipe<P>,
     /// The images or rows.
     pub samples: &'a ImageSamples,
 }
 
 /// A training in progress.
-pub struct Trainer<'a> {
+pub struct Trainer<'a, P> {
     /// What is trained, on what.
-    pub setup: Setup<'a>,
+    pub setup: Setup<'a, P>,
     /// Weights, optimiser, files.
     pub training: Training,
 }
 
-impl<'a> Trainer<'a> {
+impl<'a, P: DensityPreset> Trainer<'a, P> {
     /// Prepares a training of `recipe` on `samples` with output in `directory`. A checkpoint there
     /// is continued if `resume`, and refused otherwise.
     pub fn new(
-        recipe: &'a FlowRecipe,
+        recipe: &'a DensityRecipe<P>,
         samples: &'a ImageSamples,
         directory: &Path,
         device: &Device,
@@ -51,15 +49,21 @@ impl<'a> Trainer<'a> {
         quiet: bool,
     ) -> std::result::Result<Self, FitError> {
         let (geometry, conditions) = (&samples.geometry, &samples.conditions);
-        let model = recipe.model.build(geometry, conditions.width())?;
+        let model = recipe.model.density(geometry, conditions.width())?;
         let specs = model.tensors(geometry, conditions)?;
-        let known = |position: usize| samples.image(position).iter().find(|&&x| !model.knows(x));
-        let all = samples.training.iter().chain(&samples.validation);
-        if let Some((&position, found)) = all.filter_map(|p| Some((p, known(*p)?))).next() {
-            return Err(FitError::File(format!(
-                "object {}: {found}, expected one of the {:?} grey levels of the recipe from 0 to 1",
-                samples.ids[position], model.levels
-            )));
+        let all = [&samples.training[..], &samples.validation].concat();
+        for chosen in samples.fixed(&all) {
+            if let Some(found) = samples.shown(chosen).iter().find(|&&x| !model.knows(x)) {
+                let expected = match (P::BINARY, model.levels()) {
+                    (true, _) => "0 or 1: give data.binarise".into(),
+                    (false, Some(levels)) => format!("one of the {levels} grey levels from 0 to 1"),
+                    (false, None) => "a finite number".into(),
+                };
+                let id = samples.ids[chosen.position];
+                return Err(FitError::File(format!(
+                    "object {id}: {found}, expected {expected}"
+                )));
+            }
         }
         let setting = Setting {
             name: &recipe.name,
@@ -77,10 +81,9 @@ impl<'a> Trainer<'a> {
         };
         let training = Training::open(&setting, Phase::Flow, || {
             let parameters = Parameters::initialise(&specs, recipe.seed, DType::F32, device)?;
-            adjust_initial_values(&setup.model.flow, "flow", &parameters)?;
             let chosen = samples.choose(recipe.seed, 0, samples.training.len().min(INITIAL));
             let (x, context) = setup.batch(&chosen, NOISE_KEY, device)?;
-            initialise(&setup.model.flow, "flow", &parameters, &x, context.as_ref())?;
+            setup.model.prepare(&parameters, &x, context.as_ref())?;
             Ok(parameters)
         })?;
         Ok(Trainer { setup, training })
@@ -101,8 +104,8 @@ impl<'a> Trainer<'a> {
     }
 }
 
-impl Setup<'_> {
-    /// The points of the flow `[b, dim]` for `chosen`, grey levels with noise that belongs to (`key`, object), and
+impl<P: DensityPreset> Setup<'_, P> {
+    /// The points `[b, dim]` for `chosen`, grey levels with noise that belongs to (`key`, object), and
     /// the context.
     pub fn batch(
         &self,
@@ -111,39 +114,25 @@ impl Setup<'_> {
         device: &Device,
     ) -> Result<(Tensor, Option<Tensor>)> {
         let samples = self.samples;
-        let dim = self.model.flow.dim();
+        let dim = samples.geometry.pixels();
         let mut points = Vec::with_capacity(chosen.len() * dim);
         for &c in chosen {
             let mut rng = Philox::new(key, samples.ids[c.position], Stream::Training);
             let pixels = samples.shown(c);
-            points.extend(
-                pixels
-                    .iter()
-                    .map(|&x| self.model.point(x, Some(&mut rng)) as f32),
-            );
+            points.extend(pixels.iter().map(|&x| self.model.point(x, &mut rng)));
         }
         let x = Tensor::from_vec(points, (chosen.len(), dim), device)?;
         Ok((x, samples.context(chosen, device)?))
     }
-
-    /// ln p of each item under `parameters`.
-    pub fn log_prob(
-        &self,
-        parameters: &Parameters,
-        x: &Tensor,
-        context: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        log_prob(&self.model.flow, "flow", parameters, x, context)
-    }
 }
 
-impl Objective for Setup<'_> {
+impl<P: DensityPreset> Objective for Setup<'_, P> {
     fn title(&self) -> &'static str {
-        "flow"
+        "fit"
     }
 
     fn prefixes(&self) -> &[&'static str] {
-        &["flow."]
+        self.model.prefixes()
     }
 
     fn keeps_best(&self) -> bool {
@@ -155,7 +144,9 @@ impl Objective for Setup<'_> {
         let chosen = self.samples.choose(recipe.seed, step, recipe.train.batch);
         let key = (recipe.seed ^ NOISE_KEY).wrapping_add(step + 1);
         let (x, context) = self.batch(&chosen, key, &training.device)?;
-        let loss = self.log_prob(&training.state.parameters, &x, context.as_ref())?;
+        let loss = self
+            .model
+            .log_prob(&training.state.parameters, &x, context.as_ref())?;
         let ids = chosen
             .iter()
             .map(|c| self.samples.ids[c.position])
@@ -169,7 +160,9 @@ impl Objective for Setup<'_> {
         for positions in held_out.chunks(VALIDATION_BATCH) {
             let chosen = self.samples.fixed(positions);
             let (x, context) = self.batch(&chosen, VALIDATION_KEY, &training.device)?;
-            let found = self.log_prob(&training.state.average, &x, context.as_ref())?;
+            let found = self
+                .model
+                .log_prob(&training.state.average, &x, context.as_ref())?;
             let found: Vec<f32> = found.to_vec1()?;
             sum += found.iter().map(|&v| f64::from(v)).sum::<f64>();
         }
@@ -180,6 +173,6 @@ impl Objective for Setup<'_> {
     }
 
     fn draw(&self, training: &Training) -> std::result::Result<(), String> {
-        pictures::curves(training, "loss-flow.png", "-ln p(x), nats an object")
+        pictures::curves(training, "loss.png", "-ln p(x), nats an object")
     }
 }

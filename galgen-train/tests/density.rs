@@ -1,0 +1,228 @@
+//! Exact densities from a recipe to a model that the engine reads: rows of a table, images of grey levels, bits.
+
+mod common;
+
+use common::Folder;
+use galgen_core::rng::{Philox, Stream};
+use galgen_infer::{Model, Pixels, Session};
+use galgen_train::fit_command::{DeviceChoice, FitArgs, MODEL, run};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn fit(
+    folder: &Folder,
+    out: &str,
+    text: &str,
+    max_steps: Option<u64>,
+    resume: bool,
+) -> Result<PathBuf, String> {
+    let path = folder.join("recipe.toml");
+    std::fs::write(&path, text).expect("a file");
+    let args = FitArgs {
+        recipe: path,
+        data: folder.path().into(),
+        out: folder.join(out),
+        resume,
+        max_steps,
+        device: DeviceChoice::Cpu,
+        quiet: true,
+    };
+    run(&args).map(|()| args.out.join(MODEL))
+}
+
+fn figure(path: &Path, name: &str) -> f64 {
+    let model = Model::open(path).expect("a model");
+    model.card().evaluation[name].as_f64().expect("a figure")
+}
+
+/// Points of two rings of different radii, one for each class; what is known of them: ln r is normal and the angle
+/// uniform.
+fn write_rings(folder: &Folder, count: usize) -> f64 {
+    let mut rng = Philox::new(8, 0, Stream::Training);
+    let mut text = String::from("id,x,y,ring\n");
+    let mut entropy = 0.0;
+    for id in 0..count {
+        let ring = if id % 2 == 0 { "inner" } else { "outer" };
+        let (angle, spread) = (std::f64::consts::TAU * rng.uniform(), 0.1);
+        let log_r = if id % 2 == 0 { 0.0 } else { 1.0 } + spread * rng.normal();
+        let (y, x) = angle.sin_cos();
+        let r = log_r.exp();
+        text += &format!("{id},{},{},{ring}\n", r * x, r * y);
+        // -ln p(x, y) = ln(2 pi) + ln sigma + ln(2 pi e) / 2 + 2 E[ln r], for the average of the rings.
+        entropy += 2.0 * log_r / count as f64;
+    }
+    std::fs::write(folder.join("rings.csv"), text).expect("a file");
+    entropy + std::f64::consts::TAU.ln() + 0.1f64.ln() + 0.5 * (std::f64::consts::TAU.ln() + 1.0)
+}
+
+fn rings(network: &str, steps: u64) -> String {
+    format!(
+        r#"
+family = "flow"
+name = "rings"
+description = "points of two rings"
+seed = 5
+[data]
+images = "rings.csv"
+columns = ["x", "y"]
+labels = {{ file = "rings.csv", condition = "ring", column = "ring" }}
+credit = "drawn by a test"
+validation = 0.2
+[model.network.{network}
+[train]
+steps = {steps}
+batch = 128
+learning_rate = 5e-3
+validate_every = {steps}
+"#
+    )
+}
+
+/// The flow comes near the entropy of its points, its density is one in all, and classes are told apart.
+#[test]
+fn a_conditional_spline_flow_learns_rings() {
+    let folder = Folder::new("rings");
+    let entropy = write_rings(&folder, 3000);
+    let network = r#"coupling]
+blocks = 6
+hidden = [32, 32]
+activation = "silu"
+map = { spline = { bins = 10, bound = 5.0 } }"#;
+    let path = fit(&folder, "out", &rings(network, 400), None, false).expect("a model");
+    let found = -figure(&path, "log_likelihood_nats");
+    println!("{found} nats, entropy {entropy}");
+    assert!(
+        found < entropy + 0.5 && found > entropy - 0.15,
+        "{found}, {entropy}"
+    );
+    let mass = figure(&path, "mass");
+    assert!((mass - 1.0).abs() < 0.03, "{mass}");
+    let mut session = Session::new(Model::open(&path).unwrap());
+    let mut score = |class: f32| {
+        session
+            .log_likelihood(&[1.0, 0.0], &[class], None, 1, 0, 0)
+            .unwrap()
+    };
+    assert!(score(0.0) > score(1.0) + 3.0, "a point of the inner ring");
+    assert!(folder.join("out/samples.png").is_file());
+}
+
+/// Every kind of network trains, exports with the engine in agreement, and resumes to the bit.
+#[test]
+fn every_kind_of_network_trains() {
+    let folder = Folder::new("kinds");
+    write_rings(&folder, 300);
+    let hidden = r#"hidden = [8, 8]
+activation = "tanh""#;
+    let affine = "map = { affine = { bound = 2.0 } }";
+    let autoregressive = |one_pass: &str| {
+        format!("autoregressive]\nblocks = 2\n{hidden}\n{affine}\none_pass = \"{one_pass}\"")
+    };
+    for (i, network) in [
+        format!("coupling]\nblocks = 2\n{hidden}\nmap = \"additive\"\nmix = \"linear\""),
+        autoregressive("normalise"),
+        autoregressive("generate"),
+        format!("transformation]\nblocks = 2\n{hidden}\ncomponents = 3"),
+        "planar]\nblocks = 3".into(),
+        format!("continuous]\n{hidden}"),
+        "continuous_planar]\nwidth = 3\nhidden = [8]".into(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = rings(&network, 12);
+        let whole = fit(&folder, &format!("whole-{i}"), &text, None, false);
+        let whole = whole.unwrap_or_else(|e| panic!("{network}: {e}"));
+        let pieces = format!("pieces-{i}");
+        fit(&folder, &pieces, &text, Some(5), false).expect("a checkpoint");
+        let resumed = fit(&folder, &pieces, &text, None, true).expect("a model");
+        let draw = |model: Arc<Model>| {
+            let mut point = [0.0; 2];
+            Session::new(model)
+                .sample_image(1, 2, &[0.0], Pixels::Drawn, &mut point)
+                .unwrap();
+            point
+        };
+        assert_eq!(
+            draw(Model::open(whole).unwrap()),
+            draw(Model::open(resumed).unwrap()),
+            "{network}"
+        );
+    }
+}
+
+/// `count` images of 8 x 8 bytes with a bright left or right half.
+fn write_images(folder: &Folder, count: usize) {
+    let mut rng = Philox::new(9, 0, Stream::Training);
+    let mut bytes = vec![0, 0, 8, 3];
+    bytes.extend([count as u32, 8, 8].iter().flat_map(|n| n.to_be_bytes()));
+    for i in 0..count {
+        for p in 0..64 {
+            let bright = (p % 8 < 4) == (i % 2 == 0);
+            bytes.push((rng.uniform() * 60.0) as u8 + if bright { 180 } else { 10 });
+        }
+    }
+    std::fs::write(folder.join("images"), bytes).expect("a file");
+}
+
+/// Bytes in ranges of 60 cost ln(60) of the 8 bits; a few steps of a multi-scale flow are well below 8 bits.
+#[test]
+fn a_multi_scale_flow_of_images_and_a_made_of_bits() {
+    let folder = Folder::new("grey");
+    write_images(&folder, 160);
+    let recipe = |family: &str, data: &str, model: &str| {
+        format!(
+            r#"
+family = "{family}"
+name = "grey"
+description = "images drawn by a test"
+seed = 5
+[data]
+images = "images"
+credit = "drawn by a test"
+validation = 0.2
+{data}
+{model}
+[train]
+steps = 40
+batch = 32
+learning_rate = 5e-3
+validate_every = 40
+"#
+        )
+    };
+    for network in [
+        "checkerboards = 2\nresidual = 1\nmap = { affine = { bound = 2.0 } }",
+        "map = { shift_scale = { sigmoid = { floor = 0.0 } } }\nmix = \"linear\"",
+    ] {
+        let model = format!(
+            "[model]\nlevels = 256\nlogit = 0.05\n[model.network.multi_scale]\nscales = 2\nsteps = 2\nchannels = 8\n{network}"
+        );
+        let out = format!("out-{}", network.len());
+        let path = fit(&folder, &out, &recipe("flow", "", &model), None, false).expect("a model");
+        let bits = figure(&path, "bits_per_dimension");
+        println!("{bits} bits a pixel");
+        assert!(bits < 7.3 && bits > 5.5, "{bits}");
+    }
+    let model = "[model]\nhidden = [32]\nactivation = \"relu\"";
+    let text = recipe("made", "binarise = \"dynamic\"", model);
+    let text = text
+        .replace("steps = 40", "steps = 200")
+        .replace("every = 40", "every = 200");
+    let path = fit(&folder, "made", &text, None, false);
+    let nats = -figure(&path.expect("a model"), "log_likelihood_nats");
+    // 64 fair coins are 44.4 nats; coins of the means 0.16 and 0.82 are 29.
+    assert!(nats < 36.0 && nats > 27.0, "{nats}");
+    let error = fit(
+        &folder,
+        "grey-made",
+        &recipe("made", "", model),
+        None,
+        false,
+    )
+    .unwrap_err();
+    assert!(error.contains("data.binarise"), "{error}");
+    let wrong = "[model]\nlevels = 16\n[model.network.planar]\nblocks = 1";
+    let error = fit(&folder, "levels", &recipe("flow", "", wrong), None, false).unwrap_err();
+    assert!(error.contains("16 grey levels"), "{error}");
+}
