@@ -90,7 +90,9 @@ pub fn run(args: &CompleteArgs) -> Result<Outcome, Failure> {
             let given = given.of(done.row, stamp.len());
             let dark = stamp.iter().copied().fold(f32::INFINITY, f32::min);
             let shown = stamp.iter().zip(given);
-            let kept: Vec<f32> = shown.map(|(&v, &keep)| if keep { v } else { dark }).collect();
+            let kept: Vec<f32> = shown
+                .map(|(&v, &keep)| if keep { v } else { dark })
+                .collect();
             sheet.add(&[&kept, made, stamp]);
         }
         out.push(StampRow {

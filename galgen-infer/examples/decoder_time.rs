@@ -49,7 +49,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let net = match Card::parse(json)?.0.model {
         Family::FlowVae(config) => config.decoder,
         Family::Vae(config) => config.decoder,
-        Family::PixelCnn(_) => return Err("an autoregressive model has no decoder: see pixel_time".into()),
+        Family::PixelCnn(_) => {
+            return Err("an autoregressive model has no decoder: see pixel_time".into());
+        }
     };
     let (z, context) = (vec![0.1; net.input.len()], vec![0.5; net.context]);
 

@@ -69,7 +69,10 @@ fn random_model(preset: PixelCnnPreset, side: usize) -> Result<Vec<u8>, Box<dyn 
     });
     let views: Vec<_> = views.collect::<Result<_, safetensors::SafeTensorError>>()?;
     let metadata = [(METADATA_KEY.to_string(), card.to_json())];
-    Ok(safetensors::serialize(views, Some(metadata.into_iter().collect()))?)
+    Ok(safetensors::serialize(
+        views,
+        Some(metadata.into_iter().collect()),
+    )?)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -78,7 +81,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "masked" => Body::Masked,
         "gated" => Body::Gated,
         "plus-plus" => Body::PlusPlus,
-        other => return Err(format!("BODY is {other}, expected masked, gated or plus-plus").into()),
+        other => {
+            return Err(format!("BODY is {other}, expected masked, gated or plus-plus").into());
+        }
     };
     let number = |i: usize, default: usize| arguments.get(i).map_or(Ok(default), |n| n.parse());
     let (side, channels, blocks) = (number(1, 64)?, number(2, 64)?, number(3, 5)?);

@@ -16,8 +16,8 @@ mod schedule;
 
 use crate::error::LoadError;
 use crate::kernels::Simd;
-use crate::kernels::gather::{Gather, Run};
 use crate::kernels::elementary::Pointwise;
+use crate::kernels::gather::{Gather, Run};
 use crate::weights::Weights;
 use alloc::vec;
 use alloc::vec::Vec;

@@ -433,9 +433,12 @@ impl Lowering<'_> {
                     }
                     to
                 }
-                Layer::Shift { down, right } => {
-                    self.shift(value, *down, *right, frame_wanted(rest, value.shape, wanted))
-                }
+                Layer::Shift { down, right } => self.shift(
+                    value,
+                    *down,
+                    *right,
+                    frame_wanted(rest, value.shape, wanted),
+                ),
                 Layer::Slice { start, len } => {
                     let view = value.view().slice(*start..start + len);
                     Value {

@@ -82,7 +82,9 @@ fn gradients_are_those_of_the_losses() {
         let (p, x) = random(head, 1.0, 4);
         let loss = |p: &[f64]| {
             let (p, x) = tensors(head, p, &x, DType::F64);
-            elements(&log_prob(head, &p, &x).unwrap()).iter().sum::<f64>()
+            elements(&log_prob(head, &p, &x).unwrap())
+                .iter()
+                .sum::<f64>()
         };
         let (start, pixels) = tensors(head, &p, &x, DType::F64);
         let var = Var::from_tensor(&start).unwrap();
@@ -184,7 +186,13 @@ validate_every = 20
     )
 }
 
-fn fit(folder: &Folder, out: &str, text: &str, max_steps: Option<u64>, resume: bool) -> Result<PathBuf, String> {
+fn fit(
+    folder: &Folder,
+    out: &str,
+    text: &str,
+    max_steps: Option<u64>,
+    resume: bool,
+) -> Result<PathBuf, String> {
     let path = folder.join("recipe.toml");
     std::fs::write(&path, text).expect("a file");
     let args = FitArgs {
@@ -219,7 +227,10 @@ fn every_body_learns_its_classes() {
         let text = recipe(body, r#""gaussian""#, "", 200);
         let path = fit(&folder, body, &text, None, false).unwrap();
         let found = figure(&path, "log_likelihood_nats");
-        assert!(found > 0.5 * (known + unknown), "{body}: {found}, {unknown} to {known}");
+        assert!(
+            found > 0.5 * (known + unknown),
+            "{body}: {found}, {unknown} to {known}"
+        );
         let mut session = Session::new(Model::open(&path).unwrap());
         let mut image = vec![0.0; 64];
         for (class, left_is_bright) in [(0.0, false), (1.0, true)] {
@@ -227,7 +238,10 @@ fn every_body_learns_its_classes() {
                 .sample_image(1, 2, &[class], Pixels::Drawn, &mut image)
                 .unwrap();
             let half = |left: bool| -> f32 {
-                let of_half = image.iter().enumerate().filter(|(i, _)| (i % 8 < 4) == left);
+                let of_half = image
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| (i % 8 < 4) == left);
                 of_half.map(|(_, v)| v).sum()
             };
             assert_eq!(half(true) > half(false), left_is_bright, "{body}");
@@ -253,7 +267,9 @@ fn a_training_of_levels_resumes_to_the_bit() {
         image
     };
     assert_eq!(draw(&whole), draw(&pieces));
-    let levels = draw(&whole).iter().all(|v| (15.0 * v).fract().abs() < 1e-5 || (15.0 * v).fract() > 0.99999);
+    let levels = draw(&whole)
+        .iter()
+        .all(|v| (15.0 * v).fract().abs() < 1e-5 || (15.0 * v).fract() > 0.99999);
     assert!(levels);
 }
 
@@ -261,10 +277,32 @@ fn a_training_of_levels_resumes_to_the_bit() {
 fn heads_and_pixels_that_do_not_fit_are_refused() {
     let folder = Folder::new("refused");
     write_images(&folder, 40);
-    let grey = fit(&folder, "a", &recipe("gated", r#""bernoulli""#, "", 1), None, false);
-    assert!(grey.unwrap_err().contains("expected 0 or 1: say `binarise`"));
+    let grey = fit(
+        &folder,
+        "a",
+        &recipe("gated", r#""bernoulli""#, "", 1),
+        None,
+        false,
+    );
+    assert!(
+        grey.unwrap_err()
+            .contains("expected 0 or 1: say `binarise`")
+    );
     let binarise = r#"binarise = "static""#;
-    let levels = fit(&folder, "b", &recipe("gated", r#""gaussian""#, binarise, 1), None, false);
+    let levels = fit(
+        &folder,
+        "b",
+        &recipe("gated", r#""gaussian""#, binarise, 1),
+        None,
+        false,
+    );
     assert!(levels.unwrap_err().contains("model.head"));
-    fit(&folder, "c", &recipe("gated", r#""bernoulli""#, binarise, 1), None, false).unwrap();
+    fit(
+        &folder,
+        "c",
+        &recipe("gated", r#""bernoulli""#, binarise, 1),
+        None,
+        false,
+    )
+    .unwrap();
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod generate;
 mod images;
+mod pixels;
 mod random_model;
 mod score;
 

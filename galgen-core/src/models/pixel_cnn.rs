@@ -43,7 +43,9 @@ impl PixelCnn {
         }
         if geometry.bands.len() != 1 {
             let found = geometry.bands.len();
-            let problem = format!("{found} bands, expected 1: the order of bands within a pixel is not modelled, train one model a band");
+            let problem = format!(
+                "{found} bands, expected 1: the order of bands within a pixel is not modelled, train one model a band"
+            );
             return Err(SpecError::new("geometry", problem));
         }
         self.head.check()?;

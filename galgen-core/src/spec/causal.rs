@@ -94,7 +94,10 @@ fn sequence(
 
 fn step(layer: &Layer, value: Value, context: usize, path: &str) -> Result<Value, SpecError> {
     let shape = layer.output(value.shape, context, path)?;
-    let Value { mut last, shape: from } = value;
+    let Value {
+        mut last,
+        shape: from,
+    } = value;
     let branches = |branches: &[Vec<Layer>], last: &[Option<Offset>]| {
         let run = |(b, layers): (usize, &Vec<Layer>)| {
             let input = Value {
@@ -109,14 +112,23 @@ fn step(layer: &Layer, value: Value, context: usize, path: &str) -> Result<Value
             .map(run)
             .collect::<Result<Vec<_>, _>>()
     };
-    let refuse = |what: &str| Err(SpecError::new(path, format!("{what}, expected layers that keep the grid of pixels and look only at those before it")));
+    let refuse = |what: &str| {
+        Err(SpecError::new(
+            path,
+            format!(
+                "{what}, expected layers that keep the grid of pixels and look only at those before it"
+            ),
+        ))
+    };
     match layer {
         Layer::Conv2d { outputs, .. } => {
             if shape.with_features(1) != from.with_features(1) {
                 return refuse("a convolution that changes the size of the map");
             }
             let seen = last.iter().flatten().max().copied();
-            let seen = seen.zip(last_tap(layer)).map(|(pixel, tap)| pixel.then(tap));
+            let seen = seen
+                .zip(last_tap(layer))
+                .map(|(pixel, tap)| pixel.then(tap));
             last = vec![seen; *outputs];
         }
         Layer::Activation(_) | Layer::Scale(_) => {}
@@ -202,7 +214,10 @@ mod tests {
         let b = conv([3, 3], [1; 4], Some(CausalMask::B));
         assert_eq!(last(vec![a.clone(), b.clone()]).unwrap(), [at(0, -1); 2]);
         assert_eq!(last(vec![b.clone(), b]).unwrap(), [at(0, 0); 2]);
-        assert_eq!(last(vec![conv([3, 3], [1; 4], None)]).unwrap(), [at(1, 1); 2]);
+        assert_eq!(
+            last(vec![conv([3, 3], [1; 4], None)]).unwrap(),
+            [at(1, 1); 2]
+        );
         let shift = Layer::Shift { down: 1, right: 0 };
         let down = vec![conv([2, 3], [1, 0, 1, 1], None), shift];
         assert_eq!(last(down.clone()).unwrap(), [at(-1, 1); 2]);
@@ -222,7 +237,11 @@ mod tests {
             groups: 1,
             epsilon: 1e-5,
         };
-        for layer in [norm, Layer::Reshape(Shape::Vector(64)), conv([3, 3], [0; 4], None)] {
+        for layer in [
+            norm,
+            Layer::Reshape(Shape::Vector(64)),
+            conv([3, 3], [0; 4], None),
+        ] {
             assert_eq!(last(vec![layer]).unwrap_err().layer, "0");
         }
     }

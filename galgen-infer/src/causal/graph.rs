@@ -167,9 +167,7 @@ impl<'a> Graph<'a> {
                 }
                 // To the same shape.
                 Layer::Reshape(_) => value,
-                Layer::Linear { .. }
-                | Layer::UpsampleNearest { .. }
-                | Layer::GroupNorm { .. } => {
+                Layer::Linear { .. } | Layer::UpsampleNearest { .. } | Layer::GroupNorm { .. } => {
                     unreachable!("refused by the check of causality")
                 }
             };

@@ -1,7 +1,7 @@
 //! Drawing with a [`CausalPlan`].
 
-use super::{CausalPlan, Node, Op, State};
 use super::graph::Piece;
+use super::{CausalPlan, Node, Op, State};
 use crate::kernels::gather::{Run, gather};
 use crate::kernels::pointwise;
 use crate::kernels::view::View;

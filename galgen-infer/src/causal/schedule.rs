@@ -237,8 +237,7 @@ fn merged(reads: &[(Piece, Offset)], nodes: &[Node]) -> Vec<Read> {
         if let Some(run) = runs.last_mut()
             && run.node == piece.node
             && run.rows == at.rows
-            && place(run.columns, run.feature) + run.len as isize
-                == place(at.columns, piece.start)
+            && place(run.columns, run.feature) + run.len as isize == place(at.columns, piece.start)
         {
             run.len += piece.len;
             continue;

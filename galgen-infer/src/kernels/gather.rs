@@ -146,10 +146,10 @@ impl Job<'_> {
                 // SAFETY: pixels of this call, for which `gather` has checked that inputs and outputs lie
                 // within the arena; weights and bias have the lengths sliced.
                 unsafe {
-                    let starts = |run: &Run| {
-                        (pixel.map(|p| base.add(run.offset + p * run.pixel)), run.len)
-                    };
-                    let acc = tile_sum::<L, P, V>(l, runs.iter().map(starts), weights.as_ptr(), bias);
+                    let starts =
+                        |run: &Run| (pixel.map(|p| base.add(run.offset + p * run.pixel)), run.len);
+                    let acc =
+                        tile_sum::<L, P, V>(l, runs.iter().map(starts), weights.as_ptr(), bias);
                     tile_store::<L, P, V>(l, acc, &conv.functions, base, targets, columns);
                 }
             }

@@ -37,7 +37,11 @@ impl Engine {
     ) -> Result<Self, LoadError> {
         let plan = Plan::new(&config.net, "net", weights, simd)?;
         let causal = CausalPlan::new(&config.net, "net", weights, simd)?;
-        debug_assert_eq!(2 * causal.multiply_adds(), plan.flops(), "work of one image");
+        debug_assert_eq!(
+            2 * causal.multiply_adds(),
+            plan.flops(),
+            "work of one image"
+        );
         Ok(Engine {
             head: config.head,
             plan,

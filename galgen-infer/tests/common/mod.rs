@@ -195,7 +195,11 @@ fn layer(layer: &Layer, path: &str, x: Value, context: &[f32], weights: &Weights
             .map(|at| {
                 let (y, xx) = (at / wo % ho, at % wo);
                 let inside = y >= *down && xx >= *right;
-                if inside { x.data[at - down * wo - right] } else { 0.0 }
+                if inside {
+                    x.data[at - down * wo - right]
+                } else {
+                    0.0
+                }
             })
             .collect(),
         Layer::Slice { start, len } => x.data[start * plane..(start + len) * plane].to_vec(),

@@ -142,7 +142,9 @@ fn sheet(setup: &Setup, model: &Arc<Model>, path: &Path) -> Result<(), FitError>
     // Of every class some, in their order.
     chosen.sort_by(|a, b| {
         let of = |c: &crate::data::images::Chosen| samples.conditions_of(c.position).to_vec();
-        of(a).partial_cmp(&of(b)).unwrap_or(std::cmp::Ordering::Equal)
+        of(a)
+            .partial_cmp(&of(b))
+            .unwrap_or(std::cmp::Ordering::Equal)
     });
     let mut drawn = Vec::new();
     for c in &chosen {

@@ -41,14 +41,17 @@ fn c_and_rust_agree() {
     for id in 0..3 {
         let kind = [id as f32];
         let (mut image, mut out) = (vec![0.0; 100], vec![0.0; 100]);
-        s.sample_image(SEED, id, &kind, Pixels::Drawn, &mut image).unwrap();
+        s.sample_image(SEED, id, &kind, Pixels::Drawn, &mut image)
+            .unwrap();
         drawn.extend_from_slice(&image);
         s.reconstruct(&image, &kind, &mut out).unwrap();
         predicted.extend_from_slice(&out);
         let mut natural = vec![0.0; 600];
-        s.pixel_parameters(&image, &kind, false, &mut natural).unwrap();
+        s.pixel_parameters(&image, &kind, false, &mut natural)
+            .unwrap();
         parameters.extend(natural);
-        s.complete(SEED + 1, id, &kind, &image, &given, &mut out).unwrap();
+        s.complete(SEED + 1, id, &kind, &image, &given, &mut out)
+            .unwrap();
         completed.extend_from_slice(&out);
         scores.push(s.log_likelihood(&image, &kind, None, 1, 0, 0).unwrap());
     }

@@ -11,7 +11,11 @@ const TOLERANCE: f64 = 2e-6;
 
 fn session(golden: &PixelCnnGolden) -> (Session, usize) {
     let conditional = golden.model.net.context > 0;
-    let conditions = if conditional { classes() } else { Default::default() };
+    let conditions = if conditional {
+        classes()
+    } else {
+        Default::default()
+    };
     let card = pixel_cnn_card(golden.model.clone(), 8, conditions);
     let model = Model::from_bytes(&file(&card, &golden.tensors)).expect("a golden model");
     (Session::new(model), usize::from(conditional))
@@ -26,7 +30,13 @@ fn f32s(values: &[f64]) -> Vec<f32> {
 fn heads_agree_with_torch() {
     for golden in pixel_cnns() {
         let head = golden.model.head;
-        for PixelCnnItem { x, parameters, log_p, .. } in &golden.items {
+        for PixelCnnItem {
+            x,
+            parameters,
+            log_p,
+            ..
+        } in &golden.items
+        {
             let found: Vec<f64> = (0..64)
                 .map(|i| {
                     let p: Vec<f64> = parameters[i..].iter().step_by(64).copied().collect();
@@ -57,7 +67,9 @@ fn engine_and_referee_agree_with_torch() {
             assert!(error < 1e-13, "{}, referee: {error:e}", golden.name);
 
             let mut found = vec![0.0; item.parameters.len()];
-            session.pixel_parameters(&x, label, true, &mut found).unwrap();
+            session
+                .pixel_parameters(&x, label, true, &mut found)
+                .unwrap();
             let found: Vec<f64> = found.iter().map(|&v| f64::from(v)).collect();
             let error = relative_error(&found, &item.parameters);
             assert!(error < TOLERANCE, "{}, parameters: {error:e}", golden.name);
@@ -68,7 +80,11 @@ fn engine_and_referee_agree_with_torch() {
             assert!(error < TOLERANCE, "{}, log p: {error:e}", golden.name);
             let whole = session.log_likelihood(&x, label, None, 1, 0, 0).unwrap();
             let expected: f64 = item.log_p.iter().sum();
-            assert!((whole - expected).abs() < TOLERANCE * expected.abs(), "{}", golden.name);
+            assert!(
+                (whole - expected).abs() < TOLERANCE * expected.abs(),
+                "{}",
+                golden.name
+            );
         }
     }
 }

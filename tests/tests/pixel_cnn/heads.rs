@@ -42,7 +42,11 @@ fn levels_sum_to_one() {
         for seed in 0..60 {
             let p = parameters(head, seed);
             let sum = total((0..levels).map(|k| probability(head, &p, k)));
-            assert!((sum - 1.0).abs() < 3e-15, "{head:?}, seed {seed}: {:e}", sum - 1.0);
+            assert!(
+                (sum - 1.0).abs() < 3e-15,
+                "{head:?}, seed {seed}: {:e}",
+                sum - 1.0
+            );
         }
     }
 }
@@ -58,7 +62,11 @@ fn bins_of_a_logistic_sum_to_one() {
         for mean in [-3.0, -1.0, -0.3, 0.0, 0.501, 0.9999, 2.0] {
             let p = [0.3, mean, log_scale];
             let sum = total((0..256).map(|k| probability(head, &p, k)));
-            assert!((sum - 1.0).abs() < 3e-15, "{log_scale} {mean}: {:e}", sum - 1.0);
+            assert!(
+                (sum - 1.0).abs() < 3e-15,
+                "{log_scale} {mean}: {:e}",
+                sum - 1.0
+            );
         }
     }
     // Far from the mean: the ratio of neighbours is exp(-2 h / s), where a difference of sigmoids has nothing left.
@@ -79,7 +87,11 @@ fn densities_integrate_to_one() {
             let step = (high - low) / n as f64;
             let at = |i: usize| low + (i as f64 + 0.5) * step;
             let sum: f64 = (0..n).map(|i| head.log_prob(&p, at(i)).exp()).sum();
-            assert!((sum * step - 1.0).abs() < 1e-9, "{head:?} {seed}: {}", sum * step);
+            assert!(
+                (sum * step - 1.0).abs() < 1e-9,
+                "{head:?} {seed}: {}",
+                sum * step
+            );
         }
     }
 }
@@ -101,7 +113,11 @@ fn draws_and_means_follow_the_distribution() {
         let mean = drawn.iter().sum::<f64>() / n;
         let variance = drawn.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
         let error = (variance / n).sqrt();
-        assert!((mean - head.mean(&p)).abs() < 5.0 * error, "{head:?}: {mean} {}", head.mean(&p));
+        assert!(
+            (mean - head.mean(&p)).abs() < 5.0 * error,
+            "{head:?}: {mean} {}",
+            head.mean(&p)
+        );
         if let Some(levels) = head.levels() {
             let exact: f64 = (0..levels)
                 .map(|k| f64::from(head.pixel(k)) * probability(head, &p, k))
@@ -115,7 +131,10 @@ fn draws_and_means_follow_the_distribution() {
             }
             // Mean levels - 1, five standard deviations above it.
             let freedom = (levels - 1) as f64;
-            assert!(chi2 < freedom + 5.0 * (2.0 * freedom).sqrt(), "{head:?}: {chi2}");
+            assert!(
+                chi2 < freedom + 5.0 * (2.0 * freedom).sqrt(),
+                "{head:?}: {chi2}"
+            );
             continue;
         }
         drawn.sort_by(f64::total_cmp);
@@ -144,7 +163,10 @@ fn natural_parameters_are_those_of_the_distribution() {
     let mut p = [0.0, 3f64.ln(), -1.0, 0.5, -9.0, 0.0];
     logistic.natural(&mut p);
     let expected = [0.25, 0.75, 0.0, 0.75, 0.5 * (-7f64).exp(), 0.5];
-    assert!(p.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15), "{p:?}");
+    assert!(
+        p.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15),
+        "{p:?}"
+    );
     let mut p = [0.2, 0.0];
     Head::Gaussian.natural(&mut p);
     assert!((p[1] - (2f64.ln() + 1e-4)).abs() < 1e-15 && p[0] == 0.2);

@@ -83,9 +83,15 @@ fn the_map_is_the_sum_pixel_by_pixel() {
             let whole = session.log_likelihood(&x, &[1.0], None, 1, 0, 0).unwrap();
             assert_eq!(map.iter().sum::<f64>(), whole);
             let mut other = x.clone();
-            other[40] = if head == Head::Gaussian { 0.123 } else { 1.0 - x[40].round() };
+            other[40] = if head == Head::Gaussian {
+                0.123
+            } else {
+                1.0 - x[40].round()
+            };
             let mut changed = map.clone();
-            session.pixel_log_likelihoods(&other, &[1.0], &mut changed).unwrap();
+            session
+                .pixel_log_likelihoods(&other, &[1.0], &mut changed)
+                .unwrap();
             assert_eq!(map[..40], changed[..40], "{body:?} {head:?}");
             assert_ne!(map[40], changed[40], "{body:?} {head:?}");
         }
@@ -101,9 +107,14 @@ fn parameters_agree_with_the_referee() {
             let (mut session, bytes) = session(body, blocks, head, 9);
             let x = image(&mut session);
             let mut found = vec![0.0; head.parameters() * x.len()];
-            session.pixel_parameters(&x, &[2.0], true, &mut found).unwrap();
+            session
+                .pixel_parameters(&x, &[2.0], true, &mut found)
+                .unwrap();
             let (tensors, _) = read_safetensors(&bytes);
-            let net = preset(body, blocks, 6, head).build(&grey(9), 3).unwrap().net;
+            let net = preset(body, blocks, 6, head)
+                .build(&grey(9), 3)
+                .unwrap()
+                .net;
             let x: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
             let expected = Referee::new(tensors).run(&net, "net", &x, &[0.0, 0.0, 1.0]);
             let found: Vec<f64> = found.iter().map(|&v| f64::from(v)).collect();
@@ -117,7 +128,12 @@ fn parameters_agree_with_the_referee() {
 #[test]
 fn no_finite_image_gives_nan() {
     for head in [Head::Gaussian, Head::GaussianMixture { components: 2 }] {
-        let bytes = random_pixel_cnn(preset(Body::PlusPlus, 1, 4, head), 8, Conditions::default(), 2);
+        let bytes = random_pixel_cnn(
+            preset(Body::PlusPlus, 1, 4, head),
+            8,
+            Conditions::default(),
+            2,
+        );
         let mut session = Session::new(Model::from_bytes(&bytes).unwrap());
         for scale in [1.0, 1e10, 1e30, 3e38] {
             let x: Vec<f32> = random_values(64, 1)

@@ -8,9 +8,9 @@ mod likelihood;
 mod nets;
 mod sampling;
 
+mod c;
 #[path = "../programs/mod.rs"]
 mod programs;
-mod c;
 
 use galgen_core::models::{Body, Head, PixelCnnPreset};
 

@@ -80,7 +80,10 @@ fn random_architectures_too() {
         let model = match Model::from_bytes(&file(&card, &tensors)) {
             Ok(model) => model,
             Err(e) => {
-                assert!(e.to_string().contains("constant planes"), "seed {seed}: {e}");
+                assert!(
+                    e.to_string().contains("constant planes"),
+                    "seed {seed}: {e}"
+                );
                 continue;
             }
         };
@@ -94,7 +97,12 @@ fn random_architectures_too() {
 }
 
 fn gated(head: Head) -> Arc<Model> {
-    let bytes = random_pixel_cnn(preset(Body::Gated, 2, 6, head), 10, Conditions::default(), 5);
+    let bytes = random_pixel_cnn(
+        preset(Body::Gated, 2, 6, head),
+        10,
+        Conditions::default(),
+        5,
+    );
     Model::from_bytes(&bytes).unwrap()
 }
 
@@ -109,14 +117,20 @@ fn completions_keep_what_is_given() {
         let rows: Vec<bool> = (0..100).map(|i| i < 50).collect();
         let holes: Vec<bool> = (0..100).map(|i| i % 7 < 3).collect();
         for given in [&rows, &holes] {
-            session.complete(4, 2, &[], &image, given, &mut out).unwrap();
+            session
+                .complete(4, 2, &[], &image, given, &mut out)
+                .unwrap();
             let known = |i: usize| given[i].then_some(image[i]);
             let expected = naive(&mut session, [4, 2], &[], &known);
             assert_eq!(bits(&out), bits(&expected), "{head:?}");
         }
-        session.complete(4, 2, &[], &image, &[true; 100], &mut out).unwrap();
+        session
+            .complete(4, 2, &[], &image, &[true; 100], &mut out)
+            .unwrap();
         assert_eq!(bits(&out), bits(&image));
-        session.complete(9, 1, &[], &[0.0; 100], &[false; 100], &mut out).unwrap();
+        session
+            .complete(9, 1, &[], &[0.0; 100], &[false; 100], &mut out)
+            .unwrap();
         assert_eq!(bits(&out), bits(&image));
     }
 }
@@ -142,7 +156,9 @@ fn mean_pixels_are_the_reconstruction_of_drawn_ones() {
         let mut session = Session::new(gated(head));
         let image = drawn(&mut session, 1, 1, &[]);
         let (mut mean, mut made) = (vec![0.0; 100], vec![0.0; 100]);
-        session.sample_image(1, 1, &[], Pixels::Mean, &mut mean).unwrap();
+        session
+            .sample_image(1, 1, &[], Pixels::Mean, &mut mean)
+            .unwrap();
         session.reconstruct(&image, &[], &mut made).unwrap();
         assert_eq!(bits(&mean), bits(&made), "{head:?}");
     }
@@ -153,13 +169,29 @@ fn what_cannot_be_asked_is_said() {
     let mut session = Session::new(gated(Head::Bernoulli));
     let mut out = vec![0.0; 100];
     assert_eq!(session.decode(&[], &[], &mut out), Err(DrawError::NoLatent));
-    assert_eq!(session.encode(&out.clone(), &[], &mut [], &mut []), Err(DrawError::NoLatent));
+    assert_eq!(
+        session.encode(&out.clone(), &[], &mut [], &mut []),
+        Err(DrawError::NoLatent)
+    );
     assert_eq!(session.log_prob_latent(&[], &[]), Err(DrawError::NoLatent));
-    assert_eq!(session.sample_latent(1, 1, &[], &mut []), Err(DrawError::NoLatent));
+    assert_eq!(
+        session.sample_latent(1, 1, &[], &mut []),
+        Err(DrawError::NoLatent)
+    );
     let grey = session.complete(1, 1, &[], &[0.5; 100], &[true; 100], &mut out);
-    assert!(grey.unwrap_err().to_string().contains("pixel is 0.5, expected 0 or 1: binarise"));
+    assert!(
+        grey.unwrap_err()
+            .to_string()
+            .contains("pixel is 0.5, expected 0 or 1: binarise")
+    );
     // Not given, so not judged.
-    session.complete(1, 1, &[], &[0.5; 100], &[false; 100], &mut out).unwrap();
+    session
+        .complete(1, 1, &[], &[0.5; 100], &[false; 100], &mut out)
+        .unwrap();
     let sky = session.log_likelihood(&out, &[], Some(1.0), 1, 0, 0);
-    assert!(sky.unwrap_err().to_string().contains("sky is 1, expected none"));
+    assert!(
+        sky.unwrap_err()
+            .to_string()
+            .contains("sky is 1, expected none")
+    );
 }

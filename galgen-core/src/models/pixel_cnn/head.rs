@@ -166,7 +166,8 @@ impl Head {
         let mixture = |log_density: &dyn Fn(Component) -> f64| {
             let logits = self.logits(p);
             let total = log_sum_exp(logits.iter().copied());
-            let term = |(k, logit): (usize, &f64)| logit - total + log_density(self.component(p, k));
+            let term =
+                |(k, logit): (usize, &f64)| logit - total + log_density(self.component(p, k));
             log_sum_exp(logits.iter().enumerate().map(term))
         };
         match self {

@@ -271,9 +271,7 @@ impl Parts {
         if let Some(from) = &skip {
             terms.push(branch(from, Layer::conv(c, 1, 1)));
         }
-        let update = vec![
-            vec![Layer::Sum(terms), Layer::ConcatElu, causal(2 * c)],
-        ];
+        let update = vec![vec![Layer::Sum(terms), Layer::ConcatElu, causal(2 * c)]];
         let gated = vec![self.with_context(update, features, 2 * c), Layer::Gate];
         vec![Layer::Sum(vec![x.to_vec(), gated])]
     }
