@@ -194,9 +194,9 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
     let format = Format::of(&args.out)?;
     stamps::check_paths(&args.stamps, &args.out)?;
     let file = ModelFile::open(args.stamps.model.as_deref())?;
+    let mut maps = Maps::create(args, &file)?;
     let mut source = stamps::open(&args.stamps, &file, args.sky_sigma.as_deref())?;
     let mut out = AtomicFile::create(&args.out)?;
-    let mut maps = Maps::create(args, &file)?;
     let card = file.model.card();
     let scores = Scores::of(&card.model);
     let mut columns = scores.columns();
