@@ -88,7 +88,8 @@
 #define GALGEN_FLAG_ROUND (1 << 17)
 
 /**
- * `pixels` of galgen_session_sample_images: the mean of each pixel, the probability of 1 where pixels are 0 or 1.
+ * `pixels` of galgen_session_sample_images: the mean of each pixel, the probability of 1 where pixels are 0 or 1; of an
+ * autoregressive model given the pixels drawn before it.
  */
 #define GALGEN_PIXELS_MEAN 0
 
@@ -905,7 +906,8 @@ enum galgen_status galgen_session_sample_images(struct galgen_session *session,
 
 /**
  * What the model makes of stamps: the stamp of the posterior's mean, with the sum of the given one if they are
- * galaxies. Of a model that takes a point-spread function it is the galaxy in front of it.
+ * galaxies. Of a model that takes a point-spread function it is the galaxy in front of it. Of an autoregressive model
+ * it is the mean of each pixel given those of the stamp before it.
  *
  * `stamps` is [n, bands, side, side] of `stamps_len` floats, `conditions` [n, conditions]. `made` has room for as many
  * floats as `stamps`, `made_len`. `flags` and `statuses` have `n` elements each, or are NULL.
@@ -924,6 +926,88 @@ enum galgen_status galgen_session_reconstruct(struct galgen_session *session,
                                               uint32_t *flags,
                                               enum galgen_status *statuses,
                                               struct galgen_error *error);
+
+/**
+ * Number of parameters of a pixel's distribution, see galgen_session_pixel_parameters; 0 for models that are not
+ * autoregressive, and for NULL.
+ */
+size_t galgen_session_pixel_parameter_count(const struct galgen_session *session);
+
+/**
+ * ln p(pixel | pixels before it) of every pixel of `n` images, in nats, in reading order: of the probability of a
+ * level, or of the density in the pixel's unit. Their sum is what galgen_session_log_likelihood gives. Exact. For
+ * autoregressive models (others: UNSUPPORTED for each).
+ *
+ * `images` is [n, side, side] of `images_len` floats, `conditions` [n, conditions]. `maps` is [n, side, side] with room
+ * for `maps_len` doubles, at least that many. `flags` and `statuses` have `n` elements each, or are NULL.
+ *
+ * Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if an image cannot be scored: its map is NaN, its
+ * flags 0, its status says why. Fails with NULL, LENGTH before anything is written.
+ */
+enum galgen_status galgen_session_pixel_log_likelihoods(struct galgen_session *session,
+                                                        const float *images,
+                                                        size_t images_len,
+                                                        const float *conditions,
+                                                        size_t conditions_len,
+                                                        size_t n,
+                                                        double *maps,
+                                                        size_t maps_len,
+                                                        uint32_t *flags,
+                                                        enum galgen_status *statuses,
+                                                        struct galgen_error *error);
+
+/**
+ * The parameters of every pixel's distribution given the pixels of the image before it. For autoregressive models
+ * (others: UNSUPPORTED for each). By the head of the model (see `galgen inspect --json`, model.pixel_cnn.head):
+ * bernoulli: the probability of 1; categorical: that of each level; gaussian: mean and standard deviation;
+ * gaussian_mixture and discretised_logistic: all weights, all means, all scales of the components.
+ *
+ * `images` is [n, side, side] of `images_len` floats, `conditions` [n, conditions]. `parameters` is [n, count, side,
+ * side], count that of galgen_session_pixel_parameter_count, with room for `parameters_len` floats, at least that
+ * many. `flags` and `statuses` have `n` elements each, or are NULL.
+ *
+ * Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if an image cannot be looked at: its parameters are
+ * NaN, its flags 0, its status says why. Fails with NULL, LENGTH before anything is written.
+ */
+enum galgen_status galgen_session_pixel_parameters(struct galgen_session *session,
+                                                   const float *images,
+                                                   size_t images_len,
+                                                   const float *conditions,
+                                                   size_t conditions_len,
+                                                   size_t n,
+                                                   float *parameters,
+                                                   size_t parameters_len,
+                                                   uint32_t *flags,
+                                                   enum galgen_status *statuses,
+                                                   struct galgen_error *error);
+
+/**
+ * Completes `n` images: where `given` is not 0 the pixel is kept, every other is drawn given all pixels before it in
+ * reading order. A given pixel after a drawn one does not change it. For autoregressive models (others: UNSUPPORTED for
+ * each).
+ *
+ * `ids` has `n` elements, or is NULL: 0, 1, 2 ... `images` is [n, side, side] of `images_len` floats and `given` as many
+ * bytes, `given_len`. `conditions` is [n, conditions]. `completed` has room for as many floats as `images`,
+ * `completed_len`; it may not overlap them. `flags` and `statuses` have `n` elements each, or are NULL.
+ *
+ * Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if an image cannot be completed: it is zero, its
+ * flags 0, its status says why. Fails with NULL, LENGTH before anything is written.
+ */
+enum galgen_status galgen_session_complete(struct galgen_session *session,
+                                           uint64_t seed,
+                                           const uint64_t *ids,
+                                           const float *images,
+                                           size_t images_len,
+                                           const uint8_t *given,
+                                           size_t given_len,
+                                           const float *conditions,
+                                           size_t conditions_len,
+                                           size_t n,
+                                           float *completed,
+                                           size_t completed_len,
+                                           uint32_t *flags,
+                                           enum galgen_status *statuses,
+                                           struct galgen_error *error);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -57,6 +57,6 @@ if sys.argv[1] == "--digits":
     np.save(sys.argv[2], (digits.images / 16).astype(np.float32))
     if "--labels" in sys.argv:
         rows = "".join(f"{i},{label}\n" for i, label in enumerate(digits.target))
-        open(sys.argv[sys.argv.index("--labels") + 1], "w").write("id,label\n" + rows)
+        open(sys.argv[sys.argv.index("--labels") + 1], "w").write("id,digit\n" + rows)
 else:
     compare(images(sys.argv[1]), sys.argv[2])

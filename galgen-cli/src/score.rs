@@ -190,7 +190,7 @@ impl Maps {
         let names = MAPS.map(String::from);
         let maps = args.maps.as_deref();
         let side = file.model.card().geometry.side;
-        let titles = ["stamps", MAPS[0], MAPS[1]];
+        let titles = ["stamps", "unlikely pixels", "pixels far from their mean"];
         Ok(Maps {
             file: maps
                 .map(|path| Stamps::planes(path, None, file, &names))
@@ -205,8 +205,12 @@ impl Maps {
 
     fn push(&mut self, done: &Done<(Vec<f32>, Scored)>) -> Result<(), Failure> {
         if let (Some(sheet), Ok((_, (stamp, scored)))) = (&mut self.sheet, &done.result) {
+            // Sheets show what is above 0.
             let (log_p, residual) = scored.maps.split_at(stamp.len());
-            sheet.add(&[stamp, log_p, residual]);
+            let likeliest = log_p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let unlikely: Vec<f32> = log_p.iter().map(|v| likeliest - v).collect();
+            let far: Vec<f32> = residual.iter().map(|r| r.abs()).collect();
+            sheet.add(&[stamp, &unlikely, &far]);
         }
         if let Some(file) = &mut self.file {
             let result = done.result.as_ref();
@@ -255,9 +259,9 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
     let format = Format::of(&args.out)?;
     stamps::check_paths(&args.stamps, &args.out)?;
     let file = ModelFile::open(args.stamps.model.as_deref())?;
+    let mut maps = Maps::create(args, &file)?;
     let mut source = stamps::open(&args.stamps, &file, args.sky_sigma.as_deref())?;
     let mut out = AtomicFile::create(&args.out)?;
-    let mut maps = Maps::create(args, &file)?;
     let card = file.model.card();
     let scores = Scores::of(&card.model);
     let mut columns = scores.columns();

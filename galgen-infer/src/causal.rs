@@ -102,8 +102,8 @@ impl CausalPlan {
         let Shape::Map { height, width, .. } = net.input else {
             return Err(SpecError::new(prefix, "not a map of pixels").into());
         };
-        let graph = graph::Graph::new(net, prefix, weights);
-        schedule::schedule(graph, [height, width], net.context, simd)
+        graph::Graph::new(net, prefix, weights)
+            .and_then(|graph| schedule::schedule(graph, [height, width], net.context, simd))
             .map_err(|problem| SpecError::new(prefix, problem).into())
     }
 

@@ -2,11 +2,11 @@
 
 mod programs;
 
-use galgen_core::models::{Likelihood, Posterior};
+use galgen_core::models::{Body, Head, Likelihood, PixelCnnPreset, Posterior};
 use galgen_core::object::Object;
 use galgen_infer::render::{Grid, Noise, PhotonNoise, Psf, Renderer};
 use galgen_infer::{Model, Pixels, Session, Simd};
-use galgen_tests::model::random_vae;
+use galgen_tests::model::{classes, random_pixel_cnn, random_vae};
 use programs::random_model;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -161,6 +161,57 @@ fn images_allocate_nothing() {
                 s.sample_image(1, 2, &[3.0], Pixels::Mean, &mut image)
             })
             .unwrap_err();
+        }
+    }
+}
+
+#[test]
+fn autoregressive_models_allocate_nothing() {
+    for (body, head) in [
+        (Body::Masked, Head::Categorical { levels: 4 }),
+        (Body::Gated, Head::GaussianMixture { components: 2 }),
+        (
+            Body::PlusPlus,
+            Head::DiscretisedLogistic {
+                components: 2,
+                levels: 256,
+            },
+        ),
+    ] {
+        let preset = PixelCnnPreset {
+            body,
+            channels: 4,
+            blocks: 1,
+            head,
+        };
+        let bytes = random_pixel_cnn(preset, 9, classes(), 5);
+        let mut s = Session::new(Model::from_bytes(&bytes).unwrap());
+        let mut image = vec![0.0; 81];
+        let (mut out, mut map) = (image.clone(), vec![0.0; 81]);
+        let mut parameters = vec![0.0; 81 * head.parameters()];
+        let given: Vec<bool> = (0..81).map(|i| i < 30).collect();
+        for _ in 0..2 {
+            allocations("sample_image", || {
+                s.sample_image(1, 2, &[1.0], Pixels::Drawn, &mut image)
+            })
+            .unwrap();
+            allocations("complete", || {
+                s.complete(1, 3, &[1.0], &image, &given, &mut out)
+            })
+            .unwrap();
+            allocations("reconstruct", || s.reconstruct(&image, &[1.0], &mut out)).unwrap();
+            allocations("pixel_log_likelihoods", || {
+                s.pixel_log_likelihoods(&image, &[1.0], &mut map)
+            })
+            .unwrap();
+            allocations("pixel_parameters", || {
+                s.pixel_parameters(&image, &[1.0], false, &mut parameters)
+            })
+            .unwrap();
+            allocations("log_likelihood", || {
+                s.log_likelihood(&image, &[1.0], None, 1, 0, 0)
+            })
+            .unwrap();
         }
     }
 }

@@ -5,6 +5,7 @@ mod columns;
 mod compare;
 mod generate;
 mod images;
+mod pixels;
 mod random_model;
 mod score;
 

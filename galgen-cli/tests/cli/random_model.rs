@@ -5,7 +5,8 @@ use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
 use galgen_core::condition::{Condition, Conditions};
 use galgen_core::math::act::Act;
 use galgen_core::models::{
-    Family, FlowNetwork, FlowPreset, FlowVaePreset, Likelihood, Network, Posterior, VaePreset,
+    Body, Family, FlowNetwork, FlowPreset, FlowVaePreset, Head, Likelihood, Network,
+    PixelCnnPreset, Posterior, VaePreset,
 };
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::spec::{Base, Role, TensorSpec};
@@ -43,23 +44,39 @@ pub fn random_vae(posterior: Posterior, likelihood: Likelihood) -> Vec<u8> {
             activation: Act::Silu,
         },
     };
-    let geometry = Geometry {
+    let model = preset.build(&images(), posterior, 3);
+    random_images(Family::Vae(model.expect("a good preset")))
+}
+
+/// Bytes of an autoregressive model of the same images in 9 levels.
+pub fn random_pixel_cnn() -> Vec<u8> {
+    let preset = PixelCnnPreset {
+        body: Body::Gated,
+        channels: 5,
+        blocks: 2,
+        head: Head::Categorical { levels: 9 },
+    };
+    let model = preset.build(&images(), 3);
+    random_images(Family::PixelCnn(model.expect("a good preset")))
+}
+
+fn images() -> Geometry {
+    Geometry {
         side: 12,
         bands: vec!["grey".into()],
         half_light_radius: None,
-    };
+    }
+}
+
+fn random_images(model: Family) -> Vec<u8> {
     let names = ["E", "S0", "Sb"].map(String::from).to_vec();
     let mut card = Card {
         conditions: Conditions {
             list: vec![Condition::of_classes("type", "kind", names)],
             ..Conditions::default()
         },
-        model: Family::Vae(
-            preset
-                .build(&geometry, posterior, 3)
-                .expect("a good preset"),
-        ),
-        geometry,
+        model,
+        geometry: images(),
         ..card(&FlowVaePreset {
             latent: 2,
             channels: vec![2, 2, 2],

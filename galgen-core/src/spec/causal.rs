@@ -98,19 +98,12 @@ fn step(layer: &Layer, value: Value, context: usize, path: &str) -> Result<Value
         mut last,
         shape: from,
     } = value;
-    let branches = |branches: &[Vec<Layer>], last: &[Option<Offset>]| {
-        let run = |(b, layers): (usize, &Vec<Layer>)| {
-            let input = Value {
-                last: last.to_vec(),
-                shape: from,
-            };
-            sequence(layers, input, context, &format!("{path}.{b}."))
+    let branch = |b: usize, layers: &[Layer], last: &[Option<Offset>]| {
+        let input = Value {
+            last: last.to_vec(),
+            shape: from,
         };
-        branches
-            .iter()
-            .enumerate()
-            .map(run)
-            .collect::<Result<Vec<_>, _>>()
+        sequence(layers, input, context, &format!("{path}.{b}."))
     };
     let refuse = |what: &str| {
         Err(SpecError::new(
@@ -149,18 +142,23 @@ fn step(layer: &Layer, value: Value, context: usize, path: &str) -> Result<Value
             }
         }
         Layer::Slice { start, len } => last = last[*start..start + len].to_vec(),
-        Layer::Sum(b) => {
-            let terms = branches(b, &last)?;
-            last = terms[0].last.clone();
-            for term in &terms[1..] {
-                for (total, &pixel) in last.iter_mut().zip(&term.last) {
+        Layer::Sum(branches) => {
+            // One term at a time: a file may have thousands.
+            let mut total = branch(0, &branches[0], &last)?.last;
+            for (b, layers) in branches.iter().enumerate().skip(1) {
+                let term = branch(b, layers, &last)?.last;
+                for (total, pixel) in total.iter_mut().zip(term) {
                     *total = (*total).max(pixel);
                 }
             }
+            last = total;
         }
-        Layer::Concat(b) => {
-            let parts = branches(b, &last)?;
-            last = parts.into_iter().flat_map(|part| part.last).collect();
+        Layer::Concat(branches) => {
+            let mut parts = Vec::new();
+            for (b, layers) in branches.iter().enumerate() {
+                parts.extend(branch(b, layers, &last)?.last);
+            }
+            last = parts;
         }
         Layer::Linear { .. } => return refuse("Linear"),
         Layer::UpsampleNearest { .. } => return refuse("UpsampleNearest"),

@@ -5,6 +5,7 @@ use crate::kernels::elementary::Pointwise;
 use crate::lower::{ConvSpec, concat_elu, functions, taps};
 use crate::weights::Weights;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use galgen_core::spec::{Layer, Net, Padding};
@@ -58,21 +59,34 @@ pub(super) struct Graph<'a> {
     weights: &'a Weights,
     prefix: &'a str,
     context: usize,
+    /// Whether there are too many nodes or pieces; the graph is then not complete.
+    overflow: bool,
 }
+
+/// Most nodes, and most pieces of a value: a small file could ask for billions.
+const MOST_NODES: usize = 1 << 16;
+const MOST_PIECES: usize = 1 << 10;
 
 impl<'a> Graph<'a> {
     /// The graph of a net of layers that keep the grid of pixels.
-    pub fn new(net: &Net, prefix: &'a str, weights: &'a Weights) -> Self {
+    pub fn new(net: &Net, prefix: &'a str, weights: &'a Weights) -> Result<Self, String> {
         let mut graph = Graph {
             nodes: Vec::new(),
             output: Vec::new(),
             weights,
             prefix,
             context: net.context,
+            overflow: false,
         };
         let image = graph.node(Source::Image, net.input.features());
         graph.output = graph.sequence(&net.layers, vec![image], "");
-        graph
+        if graph.overflow {
+            return Err(format!(
+                "falls into more than {MOST_NODES} parts, or a value into more than {MOST_PIECES}: join \
+                 concatenated features by a convolution"
+            ));
+        }
+        Ok(graph)
     }
 
     fn node(&mut self, source: Source, features: usize) -> Piece {
@@ -87,6 +101,10 @@ impl<'a> Graph<'a> {
     fn sequence(&mut self, layers: &[Layer], mut value: Vec<Piece>, prefix: &str) -> Vec<Piece> {
         let mut i = 0;
         while i < layers.len() {
+            self.overflow |= self.nodes.len() > MOST_NODES || value.len() > MOST_PIECES;
+            if self.overflow {
+                return value;
+            }
             let path = format!("{prefix}{i}");
             let mut next = i + 1;
             value = match &layers[i] {
@@ -173,6 +191,7 @@ impl<'a> Graph<'a> {
             };
             i = next;
         }
+        self.overflow |= value.len() > MOST_PIECES;
         value
     }
 
@@ -190,7 +209,8 @@ impl<'a> Graph<'a> {
         source: impl Fn(Piece, Piece) -> Source,
     ) -> Vec<Piece> {
         let (mut made, mut at) = (Vec::new(), 0);
-        while at < features(a) {
+        // After an overflow the values do not fit each other.
+        while at < features(a) && !self.overflow {
             let (first, second) = (rest(a, at), rest(b, at));
             let len = first.len.min(second.len);
             let (first, second) = (first.part(0, len), second.part(0, len));

@@ -1,7 +1,6 @@
 //! What the tests of the engine share: random weights, and a net evaluated by plain loops in f64.
 #![allow(dead_code)]
 
-use galgen_core::math::act::Act;
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::spec::{Layer, Net, Role, Shape, TensorSpec};
 use galgen_infer::kernels::Simd;
@@ -189,7 +188,8 @@ fn layer(layer: &Layer, path: &str, x: Value, context: &[f32], weights: &Weights
         }
         Layer::ConcatElu => {
             let both = x.data.iter().copied().chain(x.data.iter().map(|v| -v));
-            both.map(|v| Act::Elu.eval(v)).collect()
+            both.map(|v| galgen_core::math::act::Act::Elu.eval(v))
+                .collect()
         }
         Layer::AppendOnes => [x.data, vec![1.0; plane]].concat(),
         Layer::Shift { down, right } => (0..shape.len())

@@ -124,6 +124,22 @@ fn files_that_look_ahead_are_refused() {
     assert!(grid.contains("keep the grid"), "{grid}");
 }
 
+/// A file of a few kilobytes must not make billions of numbers on the way to its refusal.
+#[test]
+fn nets_that_fall_into_too_many_parts_are_refused() {
+    let twice = || Layer::Concat(vec![vec![], vec![]]);
+    let act = || Layer::Activation(galgen_core::math::act::Act::Tanh);
+    let mut layers = vec![Layer::Shift { down: 1, right: 0 }];
+    layers.extend((0..11).map(|_| twice()));
+    layers.extend((0..40).map(|_| act()));
+    layers.push(Layer::conv(1, 1, 1));
+    let parts = refusal(layers);
+    assert!(parts.contains("falls into more than"), "{parts}");
+    let terms = vec![vec![act()]; 2000];
+    let sum = refusal(vec![Layer::Sum(terms), Layer::conv(1, 1, 1)]);
+    assert!(sum.contains("depends on itself"), "{sum}");
+}
+
 #[test]
 fn more_bands_and_galaxies_are_refused() {
     let card = || {
