@@ -91,6 +91,7 @@ impl Scores {
         asked: &[f32],
         stamp: &[f32],
     ) -> Result<Scored, DrawError> {
+        session.accept_half_precision(args.half_precision);
         if self.kind == Kind::Pixels {
             return pixels(session, asked, stamp);
         }
@@ -104,7 +105,6 @@ impl Scores {
         if self.kind == Kind::Exact {
             let mut found = f64::NAN;
             if all {
-                session.accept_half_precision(args.half_precision);
                 let (samples, seed) = (args.samples.get(), args.seed);
                 found = session.log_likelihood(stamp, asked, entry.sky, samples, seed, entry.id)?;
             }

@@ -517,9 +517,7 @@ impl Session {
         id: u64,
     ) -> Result<f64, DrawError> {
         self.set_context(conditions)?;
-        if self.model.engine.half_precision() && !self.half_precision {
-            return Err(DrawError::HalfPrecision);
-        }
+        self.precise()?;
         if samples == 0 {
             let expected = "1 or more";
             return Err(DrawError::Argument {
@@ -550,6 +548,14 @@ impl Session {
             &mut rng,
             &mut self.scratch,
         )
+    }
+
+    /// An error if the weights are too coarse for a likelihood and nobody accepted that.
+    fn precise(&self) -> Result<(), DrawError> {
+        if self.model.engine.half_precision() && !self.half_precision {
+            return Err(DrawError::HalfPrecision);
+        }
+        Ok(())
     }
 
     fn has_latent(&self) -> Result<(), DrawError> {

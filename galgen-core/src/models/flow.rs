@@ -121,7 +121,7 @@ mod tests {
                 flow: Flow::vector(1, 0, vec![]),
             };
             let mut rng = Philox::new(1, 2, Stream::Posterior);
-            for k in (0..levels).step_by((levels / 16) as usize) {
+            for k in (0..levels).step_by((levels / 16).max(1) as usize) {
                 let pixel = k as f32 / (levels - 1) as f32;
                 assert!(model.knows(pixel));
                 for rng in [None, Some(&mut rng)] {

@@ -129,7 +129,7 @@ pub struct SpatialLatent {
 pub struct FlowVaePreset {
     /// Length of the latent vector.
     pub latent: usize,
-    /// Latent maps beside it. Their dimensions come first, and have a Gaussian of their own each as their prior.
+    /// Latent maps beside it. Their dimensions come first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spatial: Option<SpatialLatent>,
     /// Channels of the decoder from the 4 x 4 map to the full stamp; the encoder mirrors them.
@@ -317,20 +317,14 @@ impl FlowVaePreset {
         }
     }
 
-    /// Spline couplings that alternate halves of the latent vector, after a diagonal that standardises the latent.
+    /// Spline couplings that alternate halves, after a diagonal that standardises the latent.
     fn flow(&self, context: usize) -> Flow {
-        let (first, dim) = (self.maps(), self.latent);
+        let dim = self.maps() + self.latent;
         let keep = dim / 2;
         let map = ElementMap::Spline(SplineSpec::new(self.flow_bins, 5.0));
         let mut transforms = vec![Transform::Diagonal];
         for block in 0..self.flow_blocks {
             let mut layers = Vec::new();
-            if first > 0 {
-                layers.push(Layer::Slice {
-                    start: first,
-                    len: keep,
-                });
-            }
             if context > 0 {
                 layers.push(Layer::AppendContext);
             }
@@ -342,19 +336,14 @@ impl FlowVaePreset {
             }
             layers.push(Layer::linear((dim - keep) * map.parameters()));
             let net = Net {
-                input: Shape::Vector(first + keep),
+                input: Shape::Vector(keep),
                 context,
                 layers,
             };
-            let keep = first + keep;
             transforms.push(Transform::Coupling { keep, net, map });
-            let mixed = mixing_order(dim, block).into_iter();
-            let mixed = mixed.map(|i| first as u32 + i);
-            transforms.push(Transform::Permutation(
-                (0..first as u32).chain(mixed).collect(),
-            ));
+            transforms.push(Transform::Permutation(mixing_order(dim, block)));
         }
-        Flow::vector(first + dim, context, transforms)
+        Flow::vector(dim, context, transforms)
     }
 }
 

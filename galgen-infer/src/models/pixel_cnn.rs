@@ -26,6 +26,8 @@ pub(crate) struct Engine {
     /// One after the other.
     causal: CausalPlan,
     pixels: usize,
+    /// Some weights were stored in 16 bits.
+    half: bool,
 }
 
 impl Engine {
@@ -47,6 +49,7 @@ impl Engine {
             plan,
             causal,
             pixels: geometry.pixels(),
+            half: weights.any_half(),
         })
     }
 
@@ -211,6 +214,10 @@ impl super::Engine for Engine {
     }
 
     /// Exact: `samples` and `rng` are not used.
+    fn half_precision(&self) -> bool {
+        self.half
+    }
+
     fn log_likelihood(
         &self,
         observed: &Observed,

@@ -24,6 +24,7 @@ impl Session {
         out: &mut [f64],
     ) -> Result<Flags, DrawError> {
         self.autoregressive()?.check(image.iter().copied())?;
+        self.precise()?;
         assert_eq!(out.len(), image.len(), "length of the map");
         self.evaluate(image, conditions, |engine, i, parameters| {
             out[i] = engine.head().log_prob(parameters, f64::from(image[i]));
