@@ -93,7 +93,7 @@ fn mock(set: &TrainingSet, place: usize, seed: u64) -> Option<Mock> {
     let concentration = measure::concentration(&light, side, axis_ratio)?;
     let mut stamp = galaxy.observed(light, seed, NoiseOf::Sersic);
     let sum = measure::total(&stamp);
-    if !(sum > 0.0) {
+    if sum.is_nan() || sum <= 0.0 {
         return None;
     }
     stamp

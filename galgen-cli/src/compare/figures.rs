@@ -1,7 +1,7 @@
 //! Plots and contact sheets of the report.
 
 use super::summary::{RESAMPLINGS, finite, resampled};
-use super::{Comparison, Sample};
+use super::{Comparison, Sample, Scored};
 use galgen_io::canvas::Canvas;
 use galgen_io::plot::{Figure, Frame, Series};
 use galgen_io::samples::quantile;
@@ -129,7 +129,7 @@ pub fn extremes(comparison: &Comparison, sample: &Sample) -> Canvas {
     side_by_side(&titled, &options)
 }
 
-fn tiles(list: &[(Vec<f32>, f64)], side: usize) -> Vec<Tile<'_>> {
+fn tiles(list: &[Scored], side: usize) -> Vec<Tile<'_>> {
     list.iter()
         .map(|(pixels, score)| Tile {
             pixels,

@@ -21,6 +21,9 @@ const FEWEST: usize = 8;
 /// Galaxies on each side of a contact sheet.
 pub const SHOWN: usize = 16;
 
+/// A stamp and its score.
+pub type Scored = (Vec<f32>, f64);
+
 /// A sample with all that is known of its galaxies, in the order of its file.
 pub struct Sample {
     /// Its name in the report.
@@ -34,7 +37,7 @@ pub struct Sample {
     /// Values of each property.
     pub properties: Vec<Vec<f64>>,
     /// The stamps of the highest and of the lowest score, with their scores.
-    pub extremes: [Vec<(Vec<f32>, f64)>; 2],
+    pub extremes: [Vec<Scored>; 2],
 }
 
 impl Sample {
@@ -225,7 +228,7 @@ fn scored(
 }
 
 /// Stamps of the highest and of the lowest finite scores.
-fn extremes(score: &[f64], source: &mut Source) -> Result<[Vec<(Vec<f32>, f64)>; 2], Failure> {
+fn extremes(score: &[f64], source: &mut Source) -> Result<[Vec<Scored>; 2], Failure> {
     let mut order: Vec<usize> = (0..score.len()).filter(|&i| score[i].is_finite()).collect();
     order.sort_by(|&a, &b| score[b].total_cmp(&score[a]));
     let shown = SHOWN.min(order.len());

@@ -45,8 +45,8 @@ fn last_tap(layer: &Layer) -> Option<Offset> {
         return None;
     };
     let taps = (0..kernel[0]).flat_map(|y| (0..kernel[1]).map(move |x| (y, x)));
-    let kept = taps.filter(|&(y, x)| mask.is_none_or(|m| m.keeps(*kernel, y, x)));
-    let (y, x) = kept.last()?;
+    let mut kept = taps.filter(|&(y, x)| mask.is_none_or(|m| m.keeps(*kernel, y, x)));
+    let (y, x) = kept.next_back()?;
     Some(Offset {
         rows: y as isize - padding.top as isize,
         columns: x as isize - padding.left as isize,

@@ -90,7 +90,7 @@ fn masked(values: &[Reach], degrees: &Degrees) -> Vec<Reach> {
     }
     let seen = |&degree: &u32| {
         let count = inputs.partition_point(|(d, _)| *d <= degree);
-        count.checked_sub(1).map_or(None, |last| inputs[last].1)
+        count.checked_sub(1).and_then(|last| inputs[last].1)
     };
     degrees.output.iter().map(seen).collect()
 }

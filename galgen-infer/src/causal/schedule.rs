@@ -101,7 +101,7 @@ impl Times {
     /// Rows of node `from` that exist while node `to` reads it `rows` below its own row, the lowest of its reads.
     fn kept(&self, from: usize, to: usize, rows: isize) -> isize {
         // Whole rows come after the pixels of the same row.
-        let late = self.urgent[from] < self.urgent[to];
+        let late = !self.urgent[from] & self.urgent[to];
         self.last[to].rows - self.last[from].rows - isize::from(late) - rows + 1
     }
 }

@@ -132,7 +132,7 @@ impl Mixture<'_> {
             } else {
                 0.5 * (low + high)
             };
-            if next == x || !(low < high) {
+            if next == x || low >= high {
                 break;
             }
             x = next;

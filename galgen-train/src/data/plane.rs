@@ -108,13 +108,12 @@ pub fn clipped(mut values: Vec<f32>) -> Option<Sky> {
             .collect();
         // 1.4826 turns the median absolute deviation of a Gaussian into its standard deviation. Where more than half of the
         // pixels have one value (a display that cuts the sky off) that is 0, and the mean deviation has to do.
-        let sigma = match 1.4826 * median(&mut deviations)? {
-            0.0 => {
-                1.2533 * deviations.iter().map(|d| f64::from(*d)).sum::<f64>()
-                    / deviations.len() as f64
-            }
-            sigma => sigma,
-        };
+        let sigma = 1.4826 * median(&mut deviations)?;
+        if sigma == 0.0 {
+            let sum: f64 = deviations.iter().map(|d| f64::from(*d)).sum();
+            let sigma = 1.2533 * sum / deviations.len() as f64;
+            return Some(Sky { level, sigma });
+        }
         let before = values.len();
         values.retain(|v| (f64::from(*v) - level).abs() <= 3.0 * sigma);
         if values.len() == before || values.len() < 8 {

@@ -118,7 +118,7 @@ pub fn causal(side: usize, context: usize, outputs: usize, seed: u64) -> Option<
     };
     let Offset { rows, columns } = seen;
     let shift = match (rows, columns) {
-        (0, c) if c >= 0 && c < 4 => Layer::Shift {
+        (0, c) if (0..4).contains(&c) => Layer::Shift {
             down: 0,
             right: c as usize + 1,
         },
