@@ -393,6 +393,9 @@ pub struct CompareArgs {
     /// Sky noise of a pixel in the stamp's unit, or the column that holds it
     #[arg(long, value_name = "SIGMA|COLUMN", allow_negative_numbers = true)]
     pub sky_sigma: Option<String>,
+    /// Accept weights that were stored in 16 bits, although they change ln p
+    #[arg(long)]
+    pub half_precision: bool,
     /// Seed of the posterior draws and the bootstrap
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

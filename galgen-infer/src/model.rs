@@ -151,7 +151,7 @@ pub enum DrawError {
     /// The weights were stored in 16 bits, and the likelihood was asked for without accepting that.
     #[error(
         "the model's weights are stored in 16 bits, which changes ln p by about 0.01 to 0.2 nats: export them as f32, \
-         or accept it (Session::accept_half_precision)"
+         or accept it (--half-precision, Session::accept_half_precision)"
     )]
     HalfPrecision,
     /// The object's size, shear and magnification together leave the range of f64.

@@ -175,6 +175,7 @@ fn scored(
         let measured = if place == 0 { properties } else { &[] };
         let columns = properties::columns(measured, &mut source)?;
         let work = |session: &mut Session, entry: &Entry, asked: &[f32], stamp: &[f32]| {
+            session.accept_half_precision(args.half_precision);
             let score = log_p(session, entry, asked, stamp, draws, seed)?;
             let geometry = &session.model().card().geometry;
             let at = entry.row as usize;

@@ -28,7 +28,13 @@ fn maps_add_up_to_the_scores() {
     assert!(images.iter().flatten().all(level));
     let score =
         "score --model pixels.safetensors --stamps i.fits --out s.csv --maps m.fits --png m.png";
-    bench.galgen(score).succeeds();
+    // These weights are of 16 bits: a density of them must be asked for.
+    bench
+        .galgen(score)
+        .fails(1, &["16 bits", "--half-precision"]);
+    bench
+        .galgen(&format!("{score} --half-precision"))
+        .succeeds();
     let reconstruct =
         "reconstruct --model pixels.safetensors --stamps i.fits --out r.fits --png r.png";
     bench.galgen(reconstruct).succeeds();
