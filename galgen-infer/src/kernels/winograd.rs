@@ -27,7 +27,7 @@ use super::Simd;
 use super::aligned::Aligned;
 use super::conv::{Tile, tile, tile_sum};
 use super::elementary::Pointwise;
-use super::lanes::{Kernel, Lanes};
+use super::lanes::{Kernel, Lanes, load_part, store_part};
 use super::view::View;
 use alloc::vec::Vec;
 
@@ -427,38 +427,5 @@ impl Axis<3> for Upsampled {
     #[inline(always)]
     fn results<L: Lanes>(l: L, [a, b, c]: [L::V; 3]) -> [L::V; 2] {
         [l.add(a, b), l.add(b, c)]
-    }
-}
-
-/// # Safety
-/// `count` numbers, at most N, can be read at `from`.
-#[inline(always)]
-unsafe fn load_part<L: Lanes>(l: L, from: *const f32, count: usize) -> L::V {
-    if count >= L::N {
-        // SAFETY: N numbers.
-        return unsafe { l.load(from) };
-    }
-    // At most 16 lanes in any implementation.
-    let mut part = [0.0f32; 16];
-    // SAFETY: `count` numbers; the temporary holds N.
-    unsafe {
-        core::ptr::copy_nonoverlapping(from, part.as_mut_ptr(), count);
-        l.load(part.as_ptr())
-    }
-}
-
-/// # Safety
-/// `count` numbers, at most N, can be written at `to`.
-#[inline(always)]
-unsafe fn store_part<L: Lanes>(l: L, to: *mut f32, value: L::V, count: usize) {
-    if count >= L::N {
-        // SAFETY: N numbers.
-        return unsafe { l.store(to, value) };
-    }
-    let mut part = [0.0f32; 16];
-    // SAFETY: the temporary holds N; `count` numbers.
-    unsafe {
-        l.store(part.as_mut_ptr(), value);
-        core::ptr::copy_nonoverlapping(part.as_ptr(), to, count);
     }
 }

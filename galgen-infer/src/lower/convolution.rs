@@ -3,6 +3,7 @@
 use super::frame::NO_FRAME;
 use super::{Lowering, Op, Place, Value};
 use crate::kernels::conv::{Conv, Tap};
+use crate::kernels::depthwise::Depthwise;
 use crate::kernels::elementary::Pointwise;
 use crate::kernels::planes::{self, PlaneConv};
 use crate::kernels::view::View;
@@ -74,7 +75,7 @@ impl Lowering<'_> {
         to
     }
 
-    fn push_conv(
+    pub(super) fn push_conv(
         &mut self,
         input: Place,
         stride: usize,
@@ -105,6 +106,22 @@ impl Lowering<'_> {
         let to = self.allocate(shape, frame);
         let input = padded(value.place, spec.padding);
         self.push_conv(input, spec.stride, &taps, &bias, functions, to.place);
+        to
+    }
+
+    pub(super) fn depthwise(
+        &mut self,
+        conv: Depthwise,
+        value: Value,
+        padding: Padding,
+        shape: Shape,
+        frame: Padding,
+    ) -> Value {
+        let value = self.with_frame(value, padding);
+        let to = self.allocate(shape, frame);
+        self.flops += 2 * conv.multiply_adds(to.view().height * to.view().width) as u64;
+        let input = padded(value.place, padding);
+        self.push(Op::Depthwise(Box::new(conv)), input, input, to.place);
         to
     }
 
@@ -210,7 +227,7 @@ pub(super) fn runs_in_planes(layer: &Layer, input: Shape) -> bool {
 }
 
 /// The map with `padding` zeros of its frame.
-fn padded(place: Place, padding: Padding) -> Place {
+pub(super) fn padded(place: Place, padding: Padding) -> Place {
     let v = place.view;
     let view = View {
         offset: v.offset - padding.top * v.row - padding.left * v.pixel,
