@@ -1,0 +1,46 @@
+"""What a row of the comparison is."""
+
+from dataclasses import dataclass, field
+from typing import Callable
+
+import numpy as np
+
+
+@dataclass
+class Call:
+    """One thing to be timed with so many items, here and elsewhere."""
+
+    # What a peer's module gets.
+    inputs: list
+    # Galgen's session to the same session with the call made.
+    ours: Callable
+    # A peer's output, in f64, to what galgen gives.
+    finish: Callable = lambda raw: raw
+
+
+@dataclass
+class Row:
+    """A model with random weights, in the form of each engine."""
+
+    # Of the model file.
+    card: dict
+    tensors: dict
+    # Name of a form ("", "folded") to PyTorch module: peers get each, the fastest counts.
+    forms: dict
+    # Batch to the call of so many items.
+    call: Callable
+    # Largest difference between engines, in units of the largest output.
+    tolerance: float
+    # Multiply-adds of an item, of the layers as written.
+    multiply_adds: int = 0
+    batches: tuple = (1, 16)
+    # How often a peer's call is made for one of ours: more than 1 where it is extrapolated.
+    calls: int = 1
+    # Whether outputs can be compared.
+    compared: bool = True
+    # Engines that are run.
+    peers: frozenset = field(default_factory=lambda: frozenset({"onnxruntime", "openvino", "torch"}))
+
+
+def noise(batch, *shape, seed=1):
+    return np.random.default_rng(seed).standard_normal((batch, *shape)).astype(np.float32)
