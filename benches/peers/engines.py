@@ -1,5 +1,8 @@
 """The peers: each takes a PyTorch module and fixed inputs, and runs it with one thread."""
 
+import subprocess
+import warnings
+
 import numpy as np
 import torch
 
@@ -62,32 +65,74 @@ class OpenVino:
         return self.result
 
 
+class Ncnn:
+    """Has no batches: items follow one another. Converted by pnnx."""
+
+    def __init__(self, module, inputs, shape, folder):
+        import ncnn
+        import pnnx
+
+        traced, (value,) = folder / "traced.pt", inputs
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            torch.jit.trace(module, torch.from_numpy(value[:1])).save(traced)
+        sizes = ",".join(str(n) for n in (1, *value.shape[1:]))
+        subprocess.run(
+            [pnnx.EXEC_PATH, traced, f"inputshape=[{sizes}]f32", "fp16=0"],
+            cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.net = ncnn.Net()
+        options = self.net.opt
+        options.num_threads = 1
+        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
+        options.use_bf16_storage = False
+        for load, path in (self.net.load_param, "traced.ncnn.param"), (self.net.load_model, "traced.ncnn.bin"):
+            if load(str(folder / path)) != 0:
+                raise ImportError(f"pnnx made a {path} that ncnn cannot load")
+        self.inputs = [ncnn.Mat(item).clone() for item in value]
+        self.shape = shape
+
+    def run(self):
+        self.results = []
+        for item in self.inputs:
+            extractor = self.net.create_extractor()
+            extractor.input("in0", item)
+            self.results.append(extractor.extract("out0")[1])
+
+    def output(self):
+        return np.stack([np.array(r) for r in self.results]).reshape(self.shape)
+
+
 # In the order of the tables.
-ENGINES = ("onnxruntime", "openvino", "torch")
+ENGINES = ("onnxruntime", "openvino", "ncnn", "torch")
 
 
 def export(module, inputs, path):
-    """Writes the module as ONNX, for inputs of these shapes; returns the shape of its output."""
-    tensors = tuple(torch.from_numpy(i) for i in inputs)
+    """Writes the module as ONNX, for inputs of these shapes."""
     torch.onnx.export(
-        module, tensors, str(path), input_names=[f"input{i}" for i in range(len(inputs))], output_names=["output"],
-        external_data=False, verbose=False,
+        module, tuple(torch.from_numpy(i) for i in inputs), str(path), external_data=False, verbose=False,
+        input_names=[f"input{i}" for i in range(len(inputs))], output_names=["output"],
     )  # fmt: skip
-    with torch.inference_mode():
-        return tuple(module(*tensors).shape)
 
 
-def peers(module, inputs, path, wanted):
+def peers(module, inputs, folder, wanted):
     """Engine name to engine, of those in `wanted`; those whose package is missing are named and left out."""
+    with torch.inference_mode():
+        shape = tuple(module(*map(torch.from_numpy, inputs)).shape)
+    path = str(folder / "module.onnx")
+    if wanted & {"onnxruntime", "openvino"}:
+        export(module, inputs, path)
+    makers = {
+        "onnxruntime": lambda: OnnxRuntime(path, inputs, shape),
+        "openvino": lambda: OpenVino(path, inputs, shape),
+        "ncnn": lambda: Ncnn(module, inputs, shape, folder),
+        "torch": lambda: PyTorch(module, inputs),
+    }
     made = {}
-    if "torch" in wanted:
-        made["torch"] = PyTorch(module, inputs)
-    if wanted - {"torch"}:
-        shape = export(module, inputs, path)
-    for name, engine in (("onnxruntime", OnnxRuntime), ("openvino", OpenVino)):
+    for name in ENGINES:
         if name in wanted:
             try:
-                made[name] = engine(str(path), inputs, shape)
+                made[name] = makers[name]()
             except ImportError as missing:
-                print(f"{name}: left out: {missing}")
+                print(f"    {name}: left out: {missing}")
     return made

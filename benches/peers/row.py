@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 import numpy as np
+from engines import ENGINES
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Row:
     # Whether outputs can be compared.
     compared: bool = True
     # Engines that are run.
-    peers: frozenset = field(default_factory=lambda: frozenset({"onnxruntime", "openvino", "torch"}))
+    peers: frozenset = field(default_factory=lambda: frozenset(ENGINES))
 
 
 def noise(batch, *shape, seed=1):
