@@ -1,5 +1,7 @@
 """Rows of decoders: a latent to an image."""
 
+import json
+
 import model_file
 import numpy as np
 import torch
@@ -41,13 +43,16 @@ def encoder(side):
     return {"input": square(1, side), "context": 0, "layers": layers}
 
 
-def autoencoder(name, side, layers, seed=3):
-    """The row of a decoder of plain images: its output is what the net gives."""
+def autoencoder(name, side, layers, folded=None):
+    """The row of a decoder of plain images: its output is what the net gives. `folded`: net and weights to another form
+    of the module."""
     net = {"input": {"vector": LATENT}, "context": 0, "layers": layers}
-    weights = Weights(seed)
+    weights = Weights(3)
     forms = {"as written": module(net, weights, "decoder")}
     if any(isinstance(m, torch.nn.Upsample) for m in forms["as written"].modules()):
         forms["folded"] = module(net, weights, "decoder", fold=True)
+    if folded:
+        forms["folded"] = folded(net, weights)
     count = multiply_adds(net, weights, "decoder")
     module(encoder(side), weights, "encoder")
     model = {
@@ -104,7 +109,40 @@ def published128():
         layers += [{"conv_transpose2d": up}, *norm()]
         for _ in range(2):
             layers.append({"sum": [[], [*separable(channels), *norm(), *separable(channels)]]})
-    return autoencoder("published128", 128, layers + [conv(1, 3), {"activation": "softplus"}])
+    layers += [conv(1, 3), {"activation": "softplus"}]
+    return autoencoder("published128", 128, layers, signs_folded)
+
+
+def signs_folded(net, weights):
+    """The published decoder with plain ELU: the signs of the bipolar one are carried along in the weights. What a layer
+    norm sees has its own sign, all else the sign of its feature."""
+    tensors = {k: v.clone() for k, v in weights.tensors.items()}
+
+    def flip(path, *, inputs=False, outputs=False):
+        weight, bias = tensors[f"{path}.weight"], tensors[f"{path}.bias"]
+        if inputs:
+            # Of a transposed convolution the inputs come first.
+            (weight.transpose(0, 1) if weight.shape[2:] != (4, 4) else weight)[1::2] *= -1
+        if outputs:
+            weight[1::2] *= -1
+        if outputs or weight.dim() == 4 and weight.shape[1] == 1:
+            # Of a depthwise convolution the sign goes through, but not through the bias.
+            bias[1::2] *= -1
+
+    for i, layer in enumerate(net["layers"]):
+        path = f"decoder.{i}"
+        if "conv_transpose2d" in layer and i > 2 or "conv2d" in layer:
+            flip(path, inputs=True)
+        if "layer_norm" in layer:
+            flip(path, outputs=True)
+        if "sum" in layer:
+            flip(f"{path}.1.0")
+            flip(f"{path}.1.1", inputs=True)
+            flip(f"{path}.1.2", outputs=True)
+            flip(f"{path}.1.4")
+            flip(f"{path}.1.5", inputs=True, outputs=True)
+    text = json.dumps(net).replace('"bipolar_elu"', '{"activation": "elu"}')
+    return module(json.loads(text), Weights(0, tensors), "decoder")
 
 
 # Of a stamp's half side: where its border window begins to fall (galgen-core, `stamp`).

@@ -54,7 +54,7 @@ class Concat(Sum):
 
 
 class ChannelNorm(nn.Module):
-    """Layer norm over the features of every pixel."""
+    """Layer norm over the features of every pixel of a map."""
 
     def __init__(self, weight, bias, epsilon):
         super().__init__()
@@ -62,8 +62,8 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x):
         # Features last: the form that engines know as layer normalisation.
-        x = x.movedim(1, -1)
-        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.epsilon).movedim(-1, 1)
+        x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.epsilon)
+        return x.permute(0, 3, 1, 2)
 
 
 class Weights:
