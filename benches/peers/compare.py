@@ -22,8 +22,10 @@ import time
 from importlib.metadata import version
 
 import decoders
+import flows
 import model_file
 import numpy as np
+import pixels
 import torch
 from engines import ENGINES, peers
 from galgen import Galgen
@@ -35,9 +37,18 @@ MEASURES = {"median": np.median, "fastest": np.min}
 # Name to what makes the row.
 ROWS = {
     "decoder64": decoders.decoder64,
-    "decoder64_norm": decoders.decoder64_norm,
     "published128": decoders.published128,
     "dense128": decoders.dense128,
+    "glow_logp": flows.glow_logp,
+    "pixelcnn_logp": pixels.pixelcnn_logp,
+    "coupling": flows.coupling,
+    "maf_sample": flows.maf_sample,
+    "spline": flows.spline,
+    "decoder64_norm": decoders.decoder64_norm,
+    "pixelcnn_sample": pixels.pixelcnn_sample,
+    "coupling_logp": flows.coupling_logp,
+    "maf_logp": flows.maf_logp,
+    "spline_logp": flows.spline_logp,
 }
 
 
@@ -45,7 +56,7 @@ def engines(row, call, model, library, folder, wanted):
     """Name to engine: galgen and the peers."""
     made = {"galgen": call.ours(Galgen(library, model))}
     for form, module in row.forms.items():
-        found = peers(module, call.inputs, folder, wanted & row.peers)
+        found = peers(module, call.inputs, folder, wanted)
         made.update({f"{name}, {form}": engine for name, engine in found.items()})
     return made
 
@@ -80,11 +91,15 @@ def timed(made, seconds):
 def report(row, batch, times):
     """Prints the table; returns the fastest peer's time over ours, by medians and by fastest calls."""
     ours = {m: f(times["galgen"]) for m, f in MEASURES.items()}
+    others = []
     for name, t in times.items():
+        note = ""
+        if name != "galgen":
+            if row.calls > 1:
+                t, note = t * row.calls, f", times {row.calls}"
+            others.append(t)
         cells = [f"{m} {1e3 * f(t):9.3f} ms ({f(t) / ours[m]:5.2f})" for m, f in MEASURES.items()]
-        rate = 2e-9 * batch * row.multiply_adds / np.min(t)
-        print(f"    {name:24} {'  '.join(cells)}  {rate:6.1f} GFLOP/s as written  {len(t)} calls")
-    others = [t for name, t in times.items() if name != "galgen"]
+        print(f"    {name:28} {'  '.join(cells)}  {len(t)} calls{note}")
     return {m: min(map(f, others), default=np.nan) / ours[m] for m, f in MEASURES.items()}
 
 
@@ -135,8 +150,9 @@ def main():
                 call = row.call(batch)
                 model = folder / "model.safetensors"
                 made = engines(row, call, model, arguments.library, folder, set(arguments.peers))
-                check(made, row, call)
-                found[f"{name}_b{batch}"] = report(row, batch, timed(made, arguments.seconds))
+                if row.calls == 1:
+                    check(made, row, call)
+                found[row.key(name, batch)] = report(row, batch, timed(made, arguments.seconds))
     for measure, label in (("fastest", "RATIOS of fastest calls:"), ("median", "RATIOS")):
         print(label, *(f"{key}={ratio[measure]:.2f}" for key, ratio in found.items()))
 

@@ -1,10 +1,9 @@
 """What a row of the comparison is."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Callable
 
 import numpy as np
-from engines import ENGINES
 
 
 @dataclass
@@ -35,12 +34,14 @@ class Row:
     # Multiply-adds of an item, of the layers as written.
     multiply_adds: int = 0
     batches: tuple = (1, 16)
-    # How often a peer's call is made for one of ours: more than 1 where it is extrapolated.
+    # Whether the ratio of batch 1 has the row's name alone.
+    bare: bool = False
+    # Calls of a peer that do what one of ours does, of which one is timed; answers are then not compared.
     calls: int = 1
-    # Whether outputs can be compared.
-    compared: bool = True
-    # Engines that are run.
-    peers: frozenset = field(default_factory=lambda: frozenset(ENGINES))
+
+    def key(self, name, batch):
+        """What its ratio is called."""
+        return name if self.bare and batch == 1 else f"{name}_b{batch}"
 
 
 def noise(batch, *shape, seed=1):
