@@ -56,7 +56,7 @@ def engines(row, call, model, library, folder, wanted):
     """Name to engine: galgen and the peers."""
     made = {"galgen": call.ours(Galgen(library, model))}
     for form, module in row.forms.items():
-        found = peers(module, call.inputs, folder, wanted)
+        found = peers(module, call.inputs, folder, wanted - row.without)
         made.update({f"{name}, {form}": engine for name, engine in found.items()})
     return made
 

@@ -74,7 +74,7 @@ class Ncnn:
 
         traced, (value,) = folder / "traced.pt", inputs
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore")
             torch.jit.trace(module, torch.from_numpy(value[:1])).save(traced)
         sizes = ",".join(str(n) for n in (1, *value.shape[1:]))
         subprocess.run(
@@ -109,10 +109,14 @@ ENGINES = ("onnxruntime", "openvino", "ncnn", "torch")
 
 def export(module, inputs, path):
     """Writes the module as ONNX, for inputs of these shapes."""
-    torch.onnx.export(
-        module, tuple(torch.from_numpy(i) for i in inputs), str(path), external_data=False, verbose=False,
-        input_names=[f"input{i}" for i in range(len(inputs))], output_names=["output"],
-    )  # fmt: skip
+    # The exporter that PyTorch prefers takes minutes for a loop of 256 small nets.
+    dynamo = not getattr(module, "unrolled", False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module, tuple(torch.from_numpy(i) for i in inputs), str(path), external_data=False, verbose=False,
+            dynamo=dynamo, input_names=[f"input{i}" for i in range(len(inputs))], output_names=["output"],
+        )  # fmt: skip
 
 
 def peers(module, inputs, folder, wanted):

@@ -16,6 +16,8 @@ from row import Call, Row, noise
 from torch import nn
 from torch.nn import functional as F
 
+# Items one after another are never the fastest here.
+WITHOUT = frozenset({"ncnn"})
 DIM, LAYERS, HIDDEN = 32, 8, 256
 HALF = DIM // 2
 RELU = {"activation": "relu"}
@@ -50,7 +52,8 @@ def row(name, flow, geometry, weights, modules, tolerance, count, batches, log_p
         return Call([x], lambda session: session.decode(flat, none, flat.shape[1]))
 
     forms = {form: made.eval().requires_grad_(False) for form, made in modules.items()}
-    return Row(card, weights.tensors, forms, call, tolerance, count, batches, bare)
+    without = WITHOUT if shape[0] == 1 else frozenset()
+    return Row(card, weights.tensors, forms, call, tolerance, count, batches, bare, without=without)
 
 
 def blocks(layer, parameters):
@@ -231,6 +234,8 @@ class MafLogP(nn.Module):
 class MafNaive(MafLogP):
     """As many passes as there are elements, each of the whole net."""
 
+    unrolled = True
+
     def forward(self, z):
         for net in reversed(self.nets):
             z, x = z.flip(1), torch.zeros_like(z)
@@ -242,6 +247,8 @@ class MafNaive(MafLogP):
 
 class MafIncremental(nn.Module):
     """Every unit once: those of a degree when the inputs that they see are known, from those before them alone."""
+
+    unrolled = True
 
     def __init__(self, nets, element):
         super().__init__()
@@ -257,9 +264,9 @@ class MafIncremental(nn.Module):
         rows = torch.tensor([i, DIM + i])
         parts = []
         for layer, out, seen in (net[0], new, i), (net[2], new, self.ends[i]), (net[4], rows, self.ends[i]):
-            weight = layer.weight[out, :seen]
-            part = nn.Linear(weight.shape[1], weight.shape[0])
-            part.load_state_dict({"weight": weight, "bias": layer.bias[out]})
+            weight, bias = layer.weight[out, :seen], layer.bias[out]
+            part = nn.utils.skip_init(nn.Linear, *reversed(weight.shape))
+            part.load_state_dict({"weight": weight, "bias": bias})
             parts.append(part)
         return nn.ModuleList(parts)
 

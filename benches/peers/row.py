@@ -39,6 +39,9 @@ class Row:
     # Calls of a peer that do what one of ours does, of which one is timed; answers are then not compared.
     calls: int = 1
 
+    # Engines that are not run.
+    without: frozenset = frozenset()
+
     def key(self, name, batch):
         """What its ratio is called."""
         return name if self.bare and batch == 1 else f"{name}_b{batch}"
