@@ -2,8 +2,8 @@
 //!
 //! What lowering does beyond choosing a kernel for each layer:
 //! - activations and scales run in the store of the convolution or product before them;
-//! - `UpsampleNearest(2)` before a 3 x 3 convolution becomes four 2 x 2 convolutions, one for each
-//!   parity of the output pixel, with weights summed here: 2.25 times fewer multiplications;
+//! - 3 x 3 convolutions of large maps run with 2.25 times fewer multiplications, those after an
+//!   `UpsampleNearest(2)`, which is not carried out, with 4 times fewer (`kernels::winograd`);
 //! - masks and degrees are folded into the weights; masked taps are not computed at all;
 //! - a `Reshape` to a map after a `Linear` permutes the rows of the weights;
 //! - a value that a convolution reads next is written inside a frame of zeros, so no kernel tests for
@@ -18,17 +18,19 @@ mod limits;
 
 use crate::error::LoadError;
 use crate::kernels::Simd;
+use crate::kernels::aligned::LINE;
 use crate::kernels::conv::Conv;
 use crate::kernels::elementary::Pointwise;
 use crate::kernels::norm::GroupNorm;
 use crate::kernels::planes::PlaneConv;
 use crate::kernels::view::View;
+use crate::kernels::winograd::{Scheme, Winograd};
 use crate::weights::Weights;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 pub(crate) use convolution::{ConvSpec, taps};
-use convolution::{folds, runs_in_planes};
+use convolution::{folds, runs_in_cells, runs_in_planes};
 pub(crate) use frame::functions;
 use frame::{NO_FRAME, covers, frame_wanted};
 use galgen_core::math::act::Act;
@@ -84,6 +86,8 @@ pub(crate) enum Op {
     GroupNorm(Box<GroupNorm>),
     Conv(Box<Conv>),
     PlaneConv(Box<PlaneConv>),
+    /// `b` is scratch.
+    Winograd(Box<Winograd>),
 }
 
 impl Plan {
@@ -131,7 +135,8 @@ impl Plan {
 
     /// f32 numbers of scratch that [`run`](Self::run) needs.
     pub fn scratch_len(&self) -> usize {
-        self.scratch
+        // The arena starts at a cache line within.
+        self.scratch + LINE - 1
     }
 
     /// Numbers of input.
@@ -327,6 +332,8 @@ impl Lowering<'_> {
                     let frame = frame_wanted(after, shape, wanted);
                     if runs_in_planes(&layers[i], value.shape) {
                         self.plane_conv(&path, value, shape, spec, functions, frame)
+                    } else if runs_in_cells(&layers[i], value.shape) {
+                        self.winograd(Scheme::Plain, &path, value, shape, functions, frame)
                     } else {
                         self.conv(&path, value, shape, spec, functions, frame)
                     }
@@ -355,7 +362,7 @@ impl Lowering<'_> {
                                 _ => shape,
                             };
                             let frame = frame_wanted(&layers[next..], shape, wanted);
-                            self.phase_conv(&path, value, shape, functions, frame)
+                            self.winograd(Scheme::Upsampled, &path, value, shape, functions, frame)
                         }
                         _ => {
                             let to = self.allocate(shape, frame_wanted(after, shape, wanted));

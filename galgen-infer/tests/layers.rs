@@ -122,6 +122,44 @@ fn convolutions_of_all_kinds() {
     }
 }
 
+/// Convolutions that run in cells of 2 x 2 pixels, and the nearest shapes that do not.
+#[test]
+fn convolutions_of_3_x_3_on_large_maps() {
+    let sizes = [(16, 16), (16, 18), (32, 10), (14, 20), (17, 16), (16, 15)];
+    for (i, (height, width)) in sizes.into_iter().enumerate() {
+        for (channels, outputs) in [(7, 8), (8, 8), (9, 17), (34, 33), (64, 16)] {
+            let input = Shape::Map {
+                channels,
+                height,
+                width,
+            };
+            let layers = vec![Layer::conv(outputs, 3, 1), Layer::Activation(Act::Silu)];
+            check(&net(input, 0, layers), i as u64);
+        }
+    }
+}
+
+/// Convolutions after an upsampling, from one pixel on, of few and of many channels.
+#[test]
+fn convolutions_of_3_x_3_after_an_upsampling() {
+    let sizes = [(1, 1), (1, 2), (3, 1), (5, 7), (16, 16)];
+    for (i, (height, width)) in sizes.into_iter().enumerate() {
+        for (channels, outputs) in [(1, 1), (3, 8), (40, 33), (700, 2)] {
+            let input = Shape::Map {
+                channels,
+                height,
+                width,
+            };
+            let layers = vec![
+                Layer::UpsampleNearest { factor: 2 },
+                Layer::conv(outputs, 3, 1),
+                Layer::Activation(Act::Elu),
+            ];
+            check(&net(input, 0, layers), i as u64);
+        }
+    }
+}
+
 #[test]
 fn convolutions_with_few_outputs_on_wide_maps() {
     for (i, width) in [7, 8, 9, 16, 31, 33, 64, 65, 129].into_iter().enumerate() {
@@ -455,7 +493,7 @@ fn bits_are_those_of_earlier_releases() {
         });
         assert_eq!(
             hash,
-            0x8106_fb18_92fc_9d1d,
+            0x767b_63bd_0e4a_2353,
             "{} gives {hash:#018x}",
             simd.name()
         );

@@ -7,6 +7,7 @@
 //! and elementary functions are polynomials of this crate. NaN stays NaN; its payload is not defined.
 #![allow(unsafe_code)]
 
+pub(crate) mod aligned;
 pub mod arch;
 pub(crate) mod conv;
 pub mod elementary;
@@ -18,6 +19,7 @@ pub(crate) mod pointwise;
 pub mod probe;
 pub(crate) mod scalar;
 pub(crate) mod view;
+pub(crate) mod winograd;
 
 use lanes::{Kernel, Lanes};
 
