@@ -91,6 +91,30 @@ pub(crate) struct State {
     parameters: Vec<f32>,
 }
 
+/// Lengths of a [`State`].
+pub(crate) struct Sizes {
+    arena: usize,
+    runs: usize,
+    parameters: usize,
+}
+
+impl Sizes {
+    /// Bytes that [`State::new`] allocates.
+    pub fn bytes(&self) -> usize {
+        4 * (self.arena + self.parameters) + self.runs * size_of::<Run>()
+    }
+}
+
+impl State {
+    pub fn new(sizes: &Sizes) -> Self {
+        State {
+            arena: vec![0.0; sizes.arena],
+            runs: Vec::with_capacity(sizes.runs),
+            parameters: vec![0.0; sizes.parameters],
+        }
+    }
+}
+
 impl CausalPlan {
     /// Takes `net` apart, which has been checked to look at no later pixel.
     pub fn new(
@@ -107,13 +131,12 @@ impl CausalPlan {
             .map_err(|problem| SpecError::new(prefix, problem).into())
     }
 
-    /// Memory to draw with.
-    pub fn state(&self) -> State {
-        let parameters = self.output.iter().map(|piece| piece.len).sum();
-        State {
-            arena: vec![0.0; self.arena],
-            runs: Vec::with_capacity(self.most_runs),
-            parameters: vec![0.0; parameters],
+    /// Lengths of the memory to draw with.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            arena: self.arena,
+            runs: self.most_runs,
+            parameters: self.output.iter().map(|piece| piece.len).sum(),
         }
     }
 

@@ -62,6 +62,61 @@ pub struct Session {
     half_precision: bool,
 }
 
+/// Lengths of a session's own buffers.
+struct Lengths {
+    shape: usize,
+    light: usize,
+    context: usize,
+    asked: usize,
+    psf: usize,
+    code: usize,
+}
+
+impl Lengths {
+    fn new(model: &Model) -> Self {
+        let (geometry, conditions) = (&model.card().geometry, &model.card().conditions);
+        let plane = geometry.side * geometry.side;
+        Lengths {
+            shape: geometry.pixels(),
+            light: if geometry.bands.len() > 1 { plane } else { 0 },
+            context: conditions.width(),
+            asked: conditions.list.len(),
+            psf: plane,
+            code: model.latent(),
+        }
+    }
+}
+
+/// The grid of a native stamp.
+fn native_grid(side: usize) -> Grid {
+    Grid {
+        width: side,
+        height: side,
+        pixel_scale: 1.0,
+    }
+}
+
+impl Model {
+    /// Bytes of memory that [`Session::new`] takes, in blocks of their final sizes; drawing and scoring take no more.
+    pub fn session_bytes(&self) -> usize {
+        let Lengths {
+            shape,
+            light,
+            context,
+            asked,
+            psf,
+            code,
+        } = Lengths::new(self);
+        let geometry = &self.card().geometry;
+        let native = match geometry.half_light_radius {
+            Some(_) => Renderer::bytes(geometry.side, &native_grid(geometry.side)) as usize,
+            None => 0,
+        };
+        let own = 4 * (shape + light + context + asked + psf + 2 * code);
+        own + native + self.engine.sizes().bytes()
+    }
+}
+
 /// What of an image is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pixels {
@@ -74,27 +129,23 @@ pub enum Pixels {
 }
 
 impl Session {
-    /// A session of `model`.
+    /// A session of `model`. Takes [`Model::session_bytes`] of memory, and never more.
     pub fn new(model: Arc<Model>) -> Session {
         let geometry = &model.card().geometry;
         let (side, bands) = (geometry.side, geometry.bands.len());
-        let pixels = Grid {
-            width: side,
-            height: side,
-            pixel_scale: 1.0,
-        };
         let native = geometry.half_light_radius.map(|_| {
-            let renderer = Renderer::new(side, bands, pixels, None);
+            let renderer = Renderer::new(side, bands, native_grid(side), None);
             renderer.expect("a checked card has a stamp that can be rendered")
         });
+        let lengths = Lengths::new(&model);
         Session {
-            scratch: model.engine.scratch(),
-            shape: vec![0.0; geometry.pixels()],
-            light: vec![0.0; if bands > 1 { side * side } else { 0 }],
-            context: vec![0.0; model.card().conditions.width()],
-            asked: vec![0.0; model.card().conditions.list.len()],
-            psf: Vec::with_capacity(side * side),
-            code: [(); 2].map(|()| vec![0.0; model.latent()]),
+            scratch: Scratch::new(&model.engine.sizes()),
+            shape: vec![0.0; lengths.shape],
+            light: vec![0.0; lengths.light],
+            context: vec![0.0; lengths.context],
+            asked: vec![0.0; lengths.asked],
+            psf: Vec::with_capacity(lengths.psf),
+            code: [(); 2].map(|()| vec![0.0; lengths.code]),
             native,
             half_precision: false,
             axis_ratio: model.card().conditions.position(AXIS_RATIO),

@@ -9,11 +9,12 @@
 pub mod cases;
 pub mod compare;
 pub mod goldens;
-pub mod model;
 pub mod parity;
 pub mod referee;
 pub mod scalar;
 pub mod tensors;
+
+pub use galgen_specimens::model;
 
 /// The Rust program of the README compiles.
 #[cfg(doctest)]

@@ -4,6 +4,7 @@ mod programs;
 
 use galgen_core::models::{Body, Head, Likelihood, PixelCnnPreset, Posterior};
 use galgen_core::object::Object;
+use galgen_hashes::cases;
 use galgen_infer::render::{Grid, Noise, PhotonNoise, Psf, Renderer};
 use galgen_infer::{Model, Pixels, Session, Simd};
 use galgen_tests::model::{classes, random_pixel_cnn, random_vae};
@@ -13,30 +14,38 @@ use std::cell::Cell;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes in use, and most of them so far.
+    static BYTES: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
 }
 
 struct Counting;
 
-fn count() {
+/// An allocation (or none) that changes the bytes in use.
+fn count(allocations: usize, bytes: isize) {
     // Not there any more while a thread ends.
-    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + allocations));
+    let _ = BYTES.try_with(|b| {
+        let (used, peak) = b.get();
+        b.set((used + bytes, peak.max(used + bytes)));
+    });
 }
 
 // SAFETY: the system's allocator does the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(1, layout.size() as isize);
         // SAFETY: the caller's contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as isize));
         // SAFETY: the caller's contract; the pointer is the system's.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(1, size as isize - layout.size() as isize);
         // SAFETY: the caller's contract; the pointer is the system's.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -57,6 +66,25 @@ fn the_counter_counts() {
     let before = ALLOCATIONS.get();
     drop(std::hint::black_box(Vec::<u8>::with_capacity(10)));
     assert_eq!(ALLOCATIONS.get() - before, 1);
+}
+
+/// For every family, on every level: what was planned is what is taken, at the end and at most on the way.
+#[test]
+fn a_session_takes_the_memory_that_its_model_says() {
+    for case in cases() {
+        for simd in Simd::available() {
+            let model = Model::from_bytes_on(&case.bytes(), simd).unwrap();
+            let before = BYTES.get().0;
+            BYTES.set((before, before));
+            let session = Session::new(model.clone());
+            let (used, peak) = BYTES.get();
+            let planned = model.session_bytes() as isize;
+            assert_eq!(used - before, planned, "{}, {}", case.name, simd.name());
+            assert_eq!(peak - before, planned, "{}, {}", case.name, simd.name());
+            drop(session);
+            assert_eq!(BYTES.get().0, before, "{}", case.name);
+        }
+    }
 }
 
 #[test]

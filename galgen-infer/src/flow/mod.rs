@@ -43,6 +43,29 @@ pub struct FlowScratch {
     values: Vec<f64>,
 }
 
+/// Lengths of a [`FlowScratch`].
+#[derive(Default)]
+pub(crate) struct FlowSizes {
+    nets: usize,
+    values: usize,
+}
+
+impl FlowSizes {
+    /// Bytes that [`FlowScratch::new`] allocates.
+    pub fn bytes(&self) -> usize {
+        4 * self.nets + 8 * self.values
+    }
+}
+
+impl FlowScratch {
+    pub(crate) fn new(sizes: &FlowSizes) -> Self {
+        FlowScratch {
+            nets: vec![0.0; sizes.nets],
+            values: vec![0.0; sizes.values],
+        }
+    }
+}
+
 /// The solver of a continuous flow gave up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -90,9 +113,14 @@ impl FlowPlan {
 
     /// The memory that both directions need. One per thread.
     pub fn scratch(&self) -> FlowScratch {
-        FlowScratch {
-            nets: vec![0.0; self.nets],
-            values: vec![0.0; self.values],
+        FlowScratch::new(&self.sizes())
+    }
+
+    /// Lengths of that memory.
+    pub(crate) fn sizes(&self) -> FlowSizes {
+        FlowSizes {
+            nets: self.nets,
+            values: self.values,
         }
     }
 

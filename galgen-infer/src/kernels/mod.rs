@@ -37,6 +37,9 @@ pub enum Simd {
     /// x86-64 with AVX-512 F, beside AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx512(arch::x86_64::Avx512),
+    /// aarch64 with NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon(arch::aarch64::Neon),
 }
 
 impl Simd {
@@ -53,7 +56,9 @@ impl Simd {
             arch::x86_64::Avx2Fma::new().map(Simd::Avx2Fma),
             arch::x86_64::Avx512::new().map(Simd::Avx512),
         ];
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        let wide = [arch::aarch64::Neon::new().map(Simd::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let wide = [None::<Simd>; 0];
         core::iter::once(Simd::Scalar).chain(wide.into_iter().flatten())
     }
@@ -66,6 +71,8 @@ impl Simd {
             Simd::Avx2Fma(_) => "avx2+fma",
             #[cfg(target_arch = "x86_64")]
             Simd::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Simd::Neon(_) => "neon",
         }
     }
 
@@ -77,6 +84,8 @@ impl Simd {
             Simd::Avx2Fma(_) => arch::x86_64::Avx2Fma::N,
             #[cfg(target_arch = "x86_64")]
             Simd::Avx512(_) => arch::x86_64::Avx512::N,
+            #[cfg(target_arch = "aarch64")]
+            Simd::Neon(_) => arch::aarch64::Neon::N,
         }
     }
 
@@ -89,6 +98,8 @@ impl Simd {
             Simd::Avx2Fma(token) => token.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Simd::Avx512(token) => token.run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Simd::Neon(token) => token.run(kernel),
         }
     }
 }

@@ -21,11 +21,7 @@ pub(super) struct Blur {
 impl Blur {
     /// None, for stamps of this side.
     pub fn new(side: usize) -> Self {
-        // Room for functions of up to the stamp's side; light does not wrap around.
-        let mut grid = good_length(2 * side);
-        if !grid.is_multiple_of(2) {
-            grid = good_length(4 * side);
-        }
+        let grid = Self::grid(side);
         let mut image = vec![0.0; grid * grid];
         image[0] = 1.0;
         let mut blur = Blur {
@@ -37,6 +33,21 @@ impl Blur {
         };
         place_psf(&[1.0], 1, &mut blur.plane, side);
         blur
+    }
+
+    /// Side of the convolver's grid: room for functions of up to the stamp's side; light does not wrap around.
+    fn grid(side: usize) -> usize {
+        let grid = good_length(2 * side);
+        match grid.is_multiple_of(2) {
+            true => grid,
+            false => good_length(4 * side),
+        }
+    }
+
+    /// Bytes that [`Blur::new`] allocates.
+    pub fn bytes(side: usize) -> usize {
+        let grid = Self::grid(side);
+        4 * side * side + 8 * grid * grid + Convolver::bytes(grid, grid)
     }
 
     /// Takes a function of odd side, at most the stamp's, and of sum 1.

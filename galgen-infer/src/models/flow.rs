@@ -59,16 +59,11 @@ impl super::Engine for Engine {
         self.flow.dim()
     }
 
-    fn scratch(&self) -> Scratch {
-        Scratch {
-            flow: self.flow.scratch(),
-            ..Scratch::new(Sizes {
-                plans: 0,
-                seen: 0,
-                stamp: 0,
-                code: 0,
-                latent: self.flow.dim(),
-            })
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            flow: self.flow.sizes(),
+            latent: self.flow.dim(),
+            ..Sizes::default()
         }
     }
 

@@ -1,7 +1,6 @@
 //! Sampling, encoding and likelihood of the flow-VAE; the mathematics is in
 //! [`galgen_core::models::FlowVae`].
 
-use super::blur::Blur;
 use super::bound::{LN_2PI, clamp_log_variance, importance_weighted};
 use super::light::Light;
 use super::{NoLight, Observed, Scratch, Sizes, rounded};
@@ -100,20 +99,19 @@ impl super::Engine for Engine {
         self.config.latent
     }
 
-    fn scratch(&self) -> Scratch {
+    fn sizes(&self) -> Sizes {
         let plans = [&self.encoder, &self.decoder].map(Plan::scratch_len);
         let longest = plans[0].max(plans[1]);
         let planes = self.bands + self.config.forward.planes();
-        Scratch {
-            flow: self.flow.scratch(),
-            blur: self.takes_psf().then(|| Blur::new(self.side)),
-            ..Scratch::new(Sizes {
-                plans: longest,
-                seen: planes * self.light.plane(),
-                stamp: self.bands * self.light.plane(),
-                code: 2 * self.config.latent,
-                latent: self.config.latent,
-            })
+        Sizes {
+            plans: longest,
+            flow: self.flow.sizes(),
+            seen: planes * self.light.plane(),
+            stamp: self.bands * self.light.plane(),
+            blur: self.takes_psf().then_some(self.side),
+            code: 2 * self.config.latent,
+            latent: self.config.latent,
+            sampler: None,
         }
     }
 

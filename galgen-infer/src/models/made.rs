@@ -55,19 +55,19 @@ impl super::Engine for Engine {
         self.order.len()
     }
 
-    fn scratch(&self) -> Scratch {
+    fn sizes(&self) -> Sizes {
         let sums = self
             .incremental
             .as_ref()
             .map_or(0, Incremental::scratch_len);
         let n = self.order.len();
-        Scratch::new(Sizes {
+        Sizes {
             plans: self.plan.scratch_len().max(sums),
             seen: n,
-            stamp: 0,
             code: n,
             latent: n,
-        })
+            ..Sizes::default()
+        }
     }
 
     fn half_precision(&self) -> bool {

@@ -10,7 +10,7 @@ pub(crate) mod pixel_cnn;
 pub(crate) mod vae;
 
 use crate::causal;
-use crate::flow::FlowScratch;
+use crate::flow::{FlowScratch, FlowSizes};
 use crate::model::DrawError;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -24,8 +24,8 @@ pub(crate) trait Engine: Send + Sync {
     /// Number of latent dimensions.
     fn latent(&self) -> usize;
 
-    /// All memory that the other functions write to.
-    fn scratch(&self) -> Scratch;
+    /// Lengths of all memory that the other functions write to.
+    fn sizes(&self) -> Sizes;
 
     /// The engine of an autoregressive model, which has no latent.
     fn autoregressive(&self) -> Option<&pixel_cnn::Engine> {
@@ -122,28 +122,46 @@ pub(crate) struct Scratch {
 }
 
 /// Lengths of the buffers of a [`Scratch`].
-struct Sizes {
+#[derive(Default)]
+pub(crate) struct Sizes {
     plans: usize,
+    flow: FlowSizes,
     seen: usize,
     stamp: usize,
+    /// Side of the stamps, where they are blurred.
+    blur: Option<usize>,
     code: usize,
     latent: usize,
+    sampler: Option<causal::Sizes>,
+}
+
+impl Sizes {
+    /// Bytes that [`Scratch::new`] allocates.
+    pub fn bytes(&self) -> usize {
+        let f32s = self.plans + self.seen + self.stamp + self.code + self.latent;
+        let f64s = 2 * self.latent;
+        4 * f32s
+            + 8 * f64s
+            + self.flow.bytes()
+            + self.blur.map_or(0, Blur::bytes)
+            + self.sampler.as_ref().map_or(0, causal::Sizes::bytes)
+    }
 }
 
 impl Scratch {
-    fn new(sizes: Sizes) -> Self {
+    pub fn new(sizes: &Sizes) -> Self {
         Scratch {
             plans: vec![0.0; sizes.plans],
-            flow: FlowScratch::default(),
+            flow: FlowScratch::new(&sizes.flow),
             seen: vec![0.0; sizes.seen],
             stamp: vec![0.0; sizes.stamp],
-            blur: None,
+            blur: sizes.blur.map(Blur::new),
             code: vec![0.0; sizes.code],
             z32: vec![0.0; sizes.latent],
             z: vec![0.0; sizes.latent],
             u: vec![0.0; sizes.latent],
             log_weights: LogSumExp::default(),
-            sampler: None,
+            sampler: sizes.sampler.as_ref().map(causal::State::new),
         }
     }
 }

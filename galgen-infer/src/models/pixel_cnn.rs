@@ -157,17 +157,16 @@ impl super::Engine for Engine {
         0
     }
 
-    fn scratch(&self) -> Scratch {
+    fn sizes(&self) -> Sizes {
         let parameters = self.head.parameters();
-        let mut scratch = Scratch::new(Sizes {
+        Sizes {
             plans: self.plan.scratch_len(),
-            seen: 0,
             stamp: self.pixels,
             code: parameters * self.pixels,
             latent: parameters,
-        });
-        scratch.sampler = Some(self.causal.state());
-        scratch
+            sampler: Some(self.causal.sizes()),
+            ..Sizes::default()
+        }
     }
 
     fn autoregressive(&self) -> Option<&Engine> {

@@ -165,14 +165,15 @@ impl super::Engine for Engine {
         self.config.latent
     }
 
-    fn scratch(&self) -> Scratch {
-        Scratch::new(Sizes {
+    fn sizes(&self) -> Sizes {
+        Sizes {
             plans: self.encoder.scratch_len().max(self.decoder.scratch_len()),
             seen: self.pixels,
             stamp: self.pixels,
             code: self.config.code(),
             latent: self.config.latent,
-        })
+            ..Sizes::default()
+        }
     }
 
     fn draw_latent(

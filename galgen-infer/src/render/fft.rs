@@ -58,15 +58,9 @@ struct Fft {
 impl Fft {
     /// `n` is a product of 2, 3 and 5.
     fn new(n: usize) -> Self {
-        let mut radices = Vec::new();
-        let mut rest = n;
-        for p in [4, 2, 3, 5] {
-            while rest.is_multiple_of(p) {
-                radices.push(p);
-                rest /= p;
-            }
-        }
-        debug_assert_eq!(rest, 1);
+        let mut radices = Vec::with_capacity(Self::passes(n).count());
+        radices.extend(Self::passes(n));
+        debug_assert_eq!(radices.iter().product::<usize>(), n);
         let root = |k: usize| {
             let angle = -2.0 * PI * k as f64 / n as f64;
             [libm::cos(angle), libm::sin(angle)]
@@ -75,6 +69,22 @@ impl Fft {
             radices,
             roots: (0..n).map(root).collect(),
         }
+    }
+
+    /// The radices of the passes of a transform of `n`.
+    fn passes(n: usize) -> impl Iterator<Item = usize> {
+        let mut rest = n;
+        core::iter::from_fn(move || {
+            let divides = |&p: &usize| rest > 1 && rest.is_multiple_of(p);
+            let radix = [4, 2, 3, 5].into_iter().find(divides)?;
+            rest /= radix;
+            Some(radix)
+        })
+    }
+
+    /// Bytes that `new` allocates.
+    fn bytes(n: usize) -> usize {
+        size_of::<Complex>() * n + size_of::<usize>() * Self::passes(n).count()
     }
 
     /// Replaces `data` by its transform; `spare` has the same length.
@@ -215,9 +225,10 @@ impl Convolver {
         }
     }
 
-    /// Bytes that `new` keeps.
-    pub(crate) fn bytes(width: u64, height: u64) -> u64 {
-        32 * (width / 2 + 1) * height + 48 * (width + height)
+    /// Bytes that `new` allocates.
+    pub(crate) fn bytes(width: usize, height: usize) -> usize {
+        let planes = 2 * Self::columns(width) * height + 2 * width.max(height);
+        size_of::<Complex>() * planes + Fft::bytes(width) + Fft::bytes(height)
     }
 
     fn columns(width: usize) -> usize {

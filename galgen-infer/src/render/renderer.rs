@@ -101,12 +101,12 @@ impl Layout {
     }
 
     fn bytes(&self, side: usize) -> u64 {
-        let [width, height] = self.circle.map(|n| n as u64);
+        let [width, height] = self.circle;
         let fine = self.fine[0] as u64 * self.fine[1] as u64;
         let convolution = match width {
             0 => 0,
             // The circle once more, while the kernel is laid out on it.
-            _ => Convolver::bytes(width, height) + 8 * width * height,
+            _ => (Convolver::bytes(width, height) + 8 * width * height) as u64,
         };
         Resampler::bytes(side, side) + 8 * fine + convolution
     }
@@ -163,6 +163,11 @@ impl Renderer {
             fine: vec![0.0; layout.fine[0] * layout.fine[1]],
             convolver: psf.map(|psf| convolver(psf, &grid, &layout)),
         })
+    }
+
+    /// Bytes that [`new`](Self::new) allocates for stamps of `side` on `grid` without a point-spread function.
+    pub(crate) fn bytes(side: usize, grid: &Grid) -> u64 {
+        Layout::new(grid, None).bytes(side)
     }
 
     /// The grid.

@@ -1,52 +1,14 @@
-//! Draws a stamp without the standard library: memory from a fixed arena, panics abort.
+//! Draws a stamp without the standard library: memory is what the caller gives, panics abort.
 #![no_std]
 
-use core::alloc::{GlobalAlloc, Layout};
-use core::cell::UnsafeCell;
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+mod heap;
+
 use galgen_core::object::Object;
 use galgen_infer::{Model, Session};
-
-const ARENA: usize = 64 << 20;
-
-/// Gives memory from the front of an arena and takes none back.
-#[repr(align(64))]
-struct Bump {
-    arena: UnsafeCell<[u8; ARENA]>,
-    used: AtomicUsize,
-}
-
-// SAFETY: every byte of the arena is given out once, by an atomic counter.
-unsafe impl Sync for Bump {}
-
-// SAFETY: the memory is in the arena, aligned, and given to nobody else.
-unsafe impl GlobalAlloc for Bump {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // The arena is aligned to 64 bytes, and what anybody asks for divides that or follows it.
-        let place = |used: usize| used.next_multiple_of(layout.align());
-        let end = |used: usize| {
-            place(used)
-                .checked_add(layout.size())
-                .filter(|&end| end <= ARENA)
-        };
-        match self.used.fetch_update(Relaxed, Relaxed, end) {
-            // SAFETY: inside the arena.
-            Ok(used) if layout.align() <= 64 => unsafe {
-                self.arena.get().cast::<u8>().add(place(used))
-            },
-            _ => null_mut(),
-        }
-    }
-
-    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
-}
+use heap::Heap;
 
 #[global_allocator]
-static MEMORY: Bump = Bump {
-    arena: UnsafeCell::new([0; ARENA]),
-    used: AtomicUsize::new(0),
-};
+static MEMORY: Heap = Heap::new();
 
 unsafe extern "C" {
     safe fn abort() -> !;
@@ -60,6 +22,30 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
 /// The compiled `core` names it, though nothing unwinds.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
+
+/// Gives the library all the memory that it will ever have.
+///
+/// # Safety
+/// `length` bytes from `memory` on, a multiple of 16, are nobody else's from now on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn galgen_no_std_memory(memory: *mut u8, length: usize) {
+    // SAFETY: promised by the caller.
+    unsafe { MEMORY.give(memory, length) }
+}
+
+/// Bytes of it in use, and most of them so far.
+///
+/// # Safety
+/// Both can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn galgen_no_std_usage(used: *mut usize, peak: *mut usize) {
+    let found = MEMORY.usage();
+    // SAFETY: promised by the caller.
+    unsafe {
+        *used = found.0;
+        *peak = found.1;
+    }
+}
 
 /// Draws object `id` with axis ratio 0.5 and concentration 3 natively from the model file in memory.
 /// 0: done; 1: no model; 2: `stamp` is not as long as the model's; 3: not drawn.

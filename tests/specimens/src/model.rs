@@ -2,6 +2,10 @@
 //! tested with, where no trained model is needed.
 
 use crate::tensors::{Tensors, random_weights, write_safetensors};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
 use galgen_core::condition::{Condition, Conditions};
 use galgen_core::math::act::Act;
@@ -194,9 +198,9 @@ pub fn random_vae(
         let n = shape[0];
         for (i, v) in values.iter_mut().enumerate() {
             *v = match (i / n).cmp(&(i % n)) {
-                std::cmp::Ordering::Less => 0.0,
-                std::cmp::Ordering::Equal => f64::from((0.5 + v.abs()) as f32),
-                std::cmp::Ordering::Greater => *v,
+                core::cmp::Ordering::Less => 0.0,
+                core::cmp::Ordering::Equal => f64::from((0.5 + v.abs()) as f32),
+                core::cmp::Ordering::Greater => *v,
             };
         }
     }
