@@ -1,10 +1,13 @@
 //! Couplings: some elements stay, and give the parameters of the others' maps.
 
+use super::States;
 use super::element::element;
+use super::layers::Layers;
 use crate::error::LoadError;
 use crate::kernels::Simd;
-use crate::lower::Plan;
+use crate::lower::{Cost, Plan};
 use crate::weights::Weights;
+use alloc::boxed::Box;
 use alloc::format;
 use galgen_core::spec::{Direction, ElementMap, MAX_PARAMETERS, Net};
 
@@ -24,11 +27,18 @@ pub(super) enum Kept {
 /// A coupling of vectors (of one pixel) or maps.
 #[derive(Clone, Debug)]
 pub(super) struct Coupling {
-    plan: Plan,
+    net: Conditioner,
     kept: Kept,
     map: ElementMap,
     /// Pixels of a feature.
     plane: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Conditioner {
+    /// Of several items at once.
+    Layers(Layers),
+    Plan(Box<Plan>),
 }
 
 impl Coupling {
@@ -42,39 +52,79 @@ impl Coupling {
         weights: &Weights,
         simd: Simd,
     ) -> Result<Self, LoadError> {
-        let plan = Plan::new(net, &format!("{path}.net"), weights, simd)?;
+        let prefix = format!("{path}.net");
+        let layers = Layers::new(net, &prefix, weights, simd).filter(|_| plane == 1);
+        let net = match layers {
+            Some(layers) => Conditioner::Layers(layers),
+            None => Conditioner::Plan(Box::new(Plan::new(net, &prefix, weights, simd)?)),
+        };
         Ok(Coupling {
-            plan,
+            net,
             kept,
             map: *map,
             plane,
         })
     }
 
-    /// Its net.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    /// What an item costs.
+    pub fn cost(&self) -> Cost {
+        match &self.net {
+            Conditioner::Layers(layers) => layers.cost(),
+            Conditioner::Plan(plan) => plan.cost(),
+        }
     }
 
-    /// f32 numbers of scratch.
-    pub fn scratch_len(&self) -> usize {
-        self.plan.input_len() + self.plan.output().len() + self.plan.scratch_len()
+    /// Whether several items are computed at once.
+    pub fn shares_weights(&self) -> bool {
+        matches!(self.net, Conditioner::Layers(_))
     }
 
-    /// Applies the transform; returns ln |det| of the direction taken.
-    pub fn apply(
-        &self,
-        direction: Direction,
-        x: &mut [f64],
-        context: &[f32],
-        scratch: &mut [f32],
-    ) -> f64 {
-        let (input, rest) = scratch.split_at_mut(self.plan.input_len());
-        let (raw, rest) = rest.split_at_mut(self.plan.output().len());
-        for (i, (input, &x)) in input.iter_mut().zip(&*x).enumerate() {
+    /// f32 numbers of scratch for so many items.
+    pub fn scratch_len(&self, items: usize) -> usize {
+        match &self.net {
+            Conditioner::Layers(layers) => layers.scratch_len(items),
+            Conditioner::Plan(plan) => plan.input_len() + plan.output().len() + plan.scratch_len(),
+        }
+    }
+
+    /// Applies the transform to all items.
+    pub fn apply(&self, direction: Direction, states: &mut States, scratch: &mut [f32]) {
+        let items = states.len();
+        match &self.net {
+            Conditioner::Layers(net) => {
+                for item in 0..items {
+                    self.fill(states.item(item).0, net.input(scratch, item));
+                }
+                net.run(states.contexts, items, scratch);
+                for item in 0..items {
+                    let raw = net.output(scratch, items, item);
+                    let log_det = self.map_elements(direction, states.item(item).0, raw);
+                    states.add(item, log_det);
+                }
+            }
+            Conditioner::Plan(plan) => {
+                let (input, rest) = scratch.split_at_mut(plan.input_len());
+                let (raw, rest) = rest.split_at_mut(plan.output().len());
+                for item in 0..items {
+                    let (x, context) = states.item(item);
+                    self.fill(x, input);
+                    plan.run(input, context, raw, rest);
+                    let log_det = self.map_elements(direction, x, raw);
+                    states.add(item, log_det);
+                }
+            }
+        }
+    }
+
+    /// What the net sees of `x`.
+    fn fill(&self, x: &[f64], input: &mut [f32]) {
+        for (i, (input, &x)) in input.iter_mut().zip(x).enumerate() {
             *input = if self.stays(i) { x as f32 } else { 0.0 };
         }
-        self.plan.run(input, context, raw, rest);
+    }
+
+    /// Maps the elements that do not stay; returns ln |det|.
+    fn map_elements(&self, direction: Direction, x: &mut [f64], raw: &[f32]) -> f64 {
         let first = match self.kept {
             Kept::Features(keep) => keep * self.plane,
             Kept::Pixels { .. } => 0,

@@ -135,7 +135,14 @@ impl Operation<'_> {
     #[inline(always)]
     fn apply<L: Lanes>(self, l: L, a: L::V, b: L::V) -> L::V {
         match self {
-            Operation::Map(functions) => functions.iter().fold(a, |v, f| f.apply(l, v)),
+            Operation::Map(functions) => {
+                // A loop, because a closure in here is not inlined, nor are the instructions in it.
+                let mut v = a;
+                for f in functions {
+                    v = f.apply(l, v);
+                }
+                v
+            }
             Operation::Add => l.add(a, b),
             Operation::Gate => l.mul(a, sigmoid(l, b)),
         }
