@@ -1,7 +1,7 @@
 //! Monotone rational-quadratic splines (Durkan et al. 2019, "Neural spline flows", equations 4-8),
 //! evaluated in f64: in f32 the inverse is ill-conditioned where a bin is saturated.
 
-use crate::math::act::softplus;
+use crate::math::elementary::{exp, softplus};
 use serde::{Deserialize, Serialize};
 
 /// Largest number of bins; the knots of a spline then fit on the stack.
@@ -42,6 +42,7 @@ impl Knots {
 pub const SOFT_CLIP: f64 = 6.907_755_278_982_137;
 
 /// x / (1 + |x| / bound), within (-bound, bound).
+#[inline(always)]
 pub fn soft_clip(x: f64, bound: f64) -> f64 {
     x / (1.0 + x.abs() / bound)
 }
@@ -92,6 +93,7 @@ pub struct Mapped {
 impl Spline {
     /// The spline of `raw` (length [`SplineSpec::parameters`]), by the rule of its [`Knots`]; slope 1 at both ends
     /// so that the tails join smoothly.
+    #[inline(always)]
     pub fn new(spec: &SplineSpec, raw: &[f32]) -> Self {
         let k = spec.bins;
         let mut spline = Spline {
@@ -104,16 +106,17 @@ impl Spline {
         knots(&raw[..k], spec, &mut spline.x[..=k]);
         knots(&raw[k..2 * k], spec, &mut spline.y[..=k]);
         let offset = SplineSpec::derivative_offset();
-        for (slope, &r) in spline.slope[1..k].iter_mut().zip(&raw[2 * k..]) {
-            *slope = match spec.knots {
-                Knots::Floored => MIN_DERIVATIVE + softplus(f64::from(r) + offset),
-                Knots::SoftClipped => libm::exp(soft_clip(f64::from(r), SOFT_CLIP)),
-            };
+        let mut slopes = padded(&raw[2 * k..3 * k - 1]);
+        match spec.knots {
+            Knots::Floored => each(&mut slopes, k, |r| MIN_DERIVATIVE + softplus(r + offset)),
+            Knots::SoftClipped => each(&mut slopes, k, |r| exp(soft_clip(r, SOFT_CLIP))),
         }
+        spline.slope[1..k].copy_from_slice(&slopes[..k - 1]);
         spline
     }
 
     /// Maps `x` forward.
+    #[inline(always)]
     pub fn forward(&self, x: f64) -> Mapped {
         if !(x > -self.bound && x < self.bound) {
             return Mapped {
@@ -128,6 +131,7 @@ impl Spline {
     }
 
     /// Maps `y` backward; `log_det` is that of the inverse map.
+    #[inline(always)]
     pub fn inverse(&self, y: f64) -> Mapped {
         if !(y > -self.bound && y < self.bound) {
             return Mapped {
@@ -152,11 +156,14 @@ impl Spline {
         }
     }
 
+    #[inline(always)]
     fn bin(&self, knots: &[f64; MAX_BINS + 1], v: f64) -> usize {
         let inner = &knots[1..self.bins];
-        inner.iter().take_while(|&&knot| v >= knot).count()
+        // They increase.
+        inner.iter().filter(|&&knot| v >= knot).count()
     }
 
+    #[inline(always)]
     fn at(&self, bin: usize, t: f64) -> Mapped {
         let width = self.x[bin + 1] - self.x[bin];
         let height = self.y[bin + 1] - self.y[bin];
@@ -172,25 +179,47 @@ impl Spline {
     }
 }
 
+/// Raw parameters in f64, zeros beyond.
+#[inline(always)]
+fn padded(raw: &[f32]) -> [f64; MAX_BINS] {
+    let mut values = [0.0; MAX_BINS];
+    for (value, &r) in values.iter_mut().zip(raw) {
+        *value = f64::from(r);
+    }
+    values
+}
+
+/// Applies `f` to the first `count` values, by eights: a number of which every compiler makes vectors.
+#[inline(always)]
+fn each(values: &mut [f64; MAX_BINS], count: usize, f: impl Fn(f64) -> f64) {
+    let (eights, _) = values.as_chunks_mut::<8>();
+    for eight in &mut eights[..count.div_ceil(8)] {
+        for value in eight {
+            *value = f(*value);
+        }
+    }
+}
+
 /// Knots on [-bound, bound] from raw bin sizes: softmax, lower bound, cumulative sum; both ends exact.
+#[inline(always)]
 fn knots(raw: &[f32], spec: &SplineSpec, out: &mut [f64]) {
     let (k, bound) = (raw.len(), spec.bound);
-    let size = |r: f32| match spec.knots {
-        Knots::Floored => f64::from(r),
-        Knots::SoftClipped => soft_clip(f64::from(r), 0.5 * SOFT_CLIP),
-    };
+    let mut sizes = padded(raw);
     let least = match spec.knots {
         Knots::Floored => MIN_BIN,
-        Knots::SoftClipped => 0.0,
+        Knots::SoftClipped => {
+            each(&mut sizes, k, |r| soft_clip(r, 0.5 * SOFT_CLIP));
+            0.0
+        }
     };
-    let largest = raw.iter().fold(f64::NEG_INFINITY, |m, &r| m.max(size(r)));
-    let total: f64 = raw.iter().map(|&r| libm::exp(size(r) - largest)).sum();
+    let largest = sizes[..k].iter().fold(f64::NEG_INFINITY, |m, &s| m.max(s));
+    each(&mut sizes, k, |s| exp(s - largest));
+    let total: f64 = sizes[..k].iter().sum();
     let mut sum = 0.0;
     out[0] = -bound;
-    for (i, &r) in raw.iter().enumerate() {
-        let fraction = libm::exp(size(r) - largest) / total;
-        sum += least + (1.0 - least * k as f64) * fraction;
-        out[i + 1] = bound * (2.0 * sum - 1.0);
+    for (knot, &size) in out[1..].iter_mut().zip(&sizes[..k]) {
+        sum += least + (1.0 - least * k as f64) * (size / total);
+        *knot = bound * (2.0 * sum - 1.0);
     }
     out[k] = bound;
 }

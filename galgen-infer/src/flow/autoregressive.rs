@@ -5,7 +5,7 @@
 //! All elements together cost one evaluation of the net. Any other net is run once for every element.
 
 use super::States;
-use super::element::element;
+use super::element::{SIDE, elements};
 use super::layers::Layers;
 use crate::error::LoadError;
 use crate::kernels::Simd;
@@ -24,6 +24,7 @@ pub(super) struct Autoregressive {
     one_pass: Direction,
     /// The element that comes first, second, ...
     order: Vec<usize>,
+    simd: Simd,
 }
 
 /// A net whose outputs for an element see the elements before it.
@@ -76,6 +77,7 @@ impl Autoregressive {
             map: *map,
             one_pass,
             order: inverse,
+            simd,
         })
     }
 
@@ -132,13 +134,20 @@ impl Autoregressive {
         net.run(states.contexts, items, scratch);
         for item in 0..items {
             let (x, _) = states.item(item);
-            let raw = net.output(scratch, items, item);
-            let raw = raw.chunks(self.map.parameters());
+            let raw = net.output(scratch, items, item..item + 1);
             let mut log_det = 0.0;
-            for (&i, raw) in self.order.iter().zip(raw) {
-                let mapped = element(direction, &self.map, x[i], raw);
-                x[i] = mapped.value;
-                log_det += mapped.log_det;
+            for (start, order) in (0..).step_by(SIDE).zip(self.order.chunks(SIDE)) {
+                let mut values = [0.0; SIDE];
+                let values = &mut values[..order.len()];
+                for (value, &i) in values.iter_mut().zip(order) {
+                    *value = x[i];
+                }
+                let parameters = (raw, |k| (start + k) * self.map.parameters(), 1);
+                let own = elements(self.simd, direction, &self.map, values, parameters);
+                for ((&i, &value), own) in order.iter().zip(&*values).zip(own) {
+                    x[i] = value;
+                    log_det += own;
+                }
             }
             states.add(item, log_det);
         }
@@ -155,13 +164,22 @@ impl Autoregressive {
         net.start(states.contexts, items, scratch);
         for (rank, &i) in self.order.iter().enumerate() {
             net.finish(rank, parameters, items, scratch);
-            for item in 0..items {
-                let raw = &net.output(scratch, items, item)[rank * parameters..];
-                let (x, _) = states.item(item);
-                let mapped = element(direction, &self.map, x[i], &raw[..parameters]);
-                x[i] = mapped.value;
-                net.input(scratch, item)[rank] = mapped.value as f32;
-                states.add(item, mapped.log_det);
+            for first in (0..items).step_by(SIDE) {
+                let n = (items - first).min(SIDE);
+                let mut values = [0.0; SIDE];
+                for (k, value) in values[..n].iter_mut().enumerate() {
+                    *value = states.item(first + k).0[i];
+                }
+                let raw = net.output(scratch, items, first..first + n);
+                let at = |k| k * net.output_width() + rank * parameters;
+                let parameters = (raw, at, 1);
+                let own = elements(self.simd, direction, &self.map, &mut values[..n], parameters);
+                for (k, &value) in values[..n].iter().enumerate() {
+                    let item = first + k;
+                    states.item(item).0[i] = value;
+                    net.input(scratch, item)[rank] = value as f32;
+                    states.add(item, own[k]);
+                }
             }
             net.know(rank, items, scratch);
         }
@@ -192,12 +210,12 @@ impl Autoregressive {
             if direction != self.one_pass {
                 plan.run(input, context, raw, rest);
             }
-            let raw = &raw[i * parameters..(i + 1) * parameters];
-            let mapped = element(direction, &self.map, x[i], raw);
-            x[i] = mapped.value;
-            log_det += mapped.log_det;
+            let x = core::slice::from_mut(&mut x[i]);
+            let parameters = (&*raw, |_| i * parameters, 1);
+            let own = elements(self.simd, direction, &self.map, x, parameters);
+            log_det += own[0];
             if direction != self.one_pass {
-                input[i] = mapped.value as f32;
+                input[i] = x[0] as f32;
             }
         }
         log_det

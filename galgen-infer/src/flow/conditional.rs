@@ -1,7 +1,7 @@
 //! Couplings: some elements stay, and give the parameters of the others' maps.
 
 use super::States;
-use super::element::element;
+use super::element::{SIDE, all_elements, elements};
 use super::layers::Layers;
 use crate::error::LoadError;
 use crate::kernels::Simd;
@@ -9,7 +9,7 @@ use crate::lower::{Cost, Plan};
 use crate::weights::Weights;
 use alloc::boxed::Box;
 use alloc::format;
-use galgen_core::spec::{Direction, ElementMap, MAX_PARAMETERS, Net};
+use galgen_core::spec::{Direction, ElementMap, Net};
 
 /// Which elements stay.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,7 @@ pub(super) struct Coupling {
     map: ElementMap,
     /// Pixels of a feature.
     plane: usize,
+    simd: Simd,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +64,7 @@ impl Coupling {
             kept,
             map: *map,
             plane,
+            simd,
         })
     }
 
@@ -97,7 +99,7 @@ impl Coupling {
                 }
                 net.run(states.contexts, items, scratch);
                 for item in 0..items {
-                    let raw = net.output(scratch, items, item);
+                    let raw = net.output(scratch, items, item..item + 1);
                     let log_det = self.map_elements(direction, states.item(item).0, raw);
                     states.add(item, log_det);
                 }
@@ -123,27 +125,45 @@ impl Coupling {
         }
     }
 
-    /// Maps the elements that do not stay; returns ln |det|.
+    /// Maps the elements that do not stay; returns ln |det|. Parameters of an element are neighbours of a vector, in
+    /// planes of their own of a map.
     fn map_elements(&self, direction: Direction, x: &mut [f64], raw: &[f32]) -> f64 {
-        let first = match self.kept {
-            Kept::Features(keep) => keep * self.plane,
-            Kept::Pixels { .. } => 0,
-        };
-        let mut log_det = 0.0;
-        for (i, x) in x[first..].iter_mut().enumerate() {
-            if matches!(self.kept, Kept::Pixels { .. }) && self.stays(i) {
-                continue;
+        let (simd, map) = (self.simd, &self.map);
+        let (plane, count) = (self.plane, map.parameters());
+        match self.kept {
+            Kept::Features(keep) if plane == 1 => {
+                let parameters = (raw, |i| i * count, 1);
+                all_elements(simd, direction, map, &mut x[keep..], parameters)
             }
-            let mapped = element(
-                direction,
-                &self.map,
-                *x,
-                self.parameters(raw, i, &mut [0.0; MAX_PARAMETERS]),
-            );
-            *x = mapped.value;
-            log_det += mapped.log_det;
+            Kept::Features(keep) => {
+                let features = x[keep * plane..].chunks_exact_mut(plane);
+                let one = |(x, raw): (&mut [f64], &[f32])| {
+                    all_elements(simd, direction, map, x, (raw, |pixel| pixel, plane))
+                };
+                features.zip(raw.chunks_exact(count * plane)).map(one).sum()
+            }
+            Kept::Pixels { .. } => {
+                let mut log_det = 0.0;
+                let mut moving = (0..x.len()).filter(|&i| !self.stays(i));
+                loop {
+                    let (mut places, mut values, mut n) = ([0; SIDE], [0.0; SIDE], 0);
+                    for i in moving.by_ref().take(SIDE) {
+                        (places[n], values[n]) = (i, x[i]);
+                        n += 1;
+                    }
+                    if n == 0 {
+                        return log_det;
+                    }
+                    let at = |k: usize| places[k] / plane * count * plane + places[k] % plane;
+                    let parameters = (raw, at, plane);
+                    let own = elements(simd, direction, map, &mut values[..n], parameters);
+                    for (k, &i) in places[..n].iter().enumerate() {
+                        x[i] = values[k];
+                        log_det += own[k];
+                    }
+                }
+            }
         }
-        log_det
     }
 
     /// Whether element `i` of the active part stays.
@@ -155,24 +175,5 @@ impl Coupling {
                 ((pixel / width + pixel % width) % 2 == 1) == odd
             }
         }
-    }
-
-    /// The parameters of the `i`-th mapped element: neighbours of a vector, in planes of their own of a map.
-    fn parameters<'a>(
-        &self,
-        raw: &'a [f32],
-        i: usize,
-        gathered: &'a mut [f32; MAX_PARAMETERS],
-    ) -> &'a [f32] {
-        let count = self.map.parameters();
-        if self.plane == 1 {
-            return &raw[i * count..(i + 1) * count];
-        }
-        let (feature, pixel) = (i / self.plane, i % self.plane);
-        let own = &mut gathered[..count];
-        for (p, value) in own.iter_mut().enumerate() {
-            *value = raw[(feature * count + p) * self.plane + pixel];
-        }
-        own
     }
 }

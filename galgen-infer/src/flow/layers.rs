@@ -171,10 +171,11 @@ impl Layers {
         &mut scratch[item * first.width + first.appended..(item + 1) * first.width]
     }
 
-    /// The outputs of an item; of a masked net by the rank of the element, and right once all before it are known.
-    pub fn output<'a>(&self, scratch: &'a [f32], items: usize, item: usize) -> &'a [f32] {
-        let at = self.place(self.layers.len(), items) + item * self.output_width();
-        &scratch[at..at + self.output_width()]
+    /// The outputs of these of so many items; of a masked net by the rank of the element, and right once all before it
+    /// are known.
+    pub fn output<'a>(&self, scratch: &'a [f32], items: usize, of: Range<usize>) -> &'a [f32] {
+        let (at, width) = (self.place(self.layers.len(), items), self.output_width());
+        &scratch[at + of.start * width..at + of.end * width]
     }
 
     /// Evaluates the net on the inputs of so many items, with the contexts of each one after the other.

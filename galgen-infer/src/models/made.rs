@@ -55,7 +55,7 @@ impl Engine {
                     *input = seen[i];
                 }
                 net.run(context, 1, plans);
-                for (&logit, &i) in net.output(plans, 1, 0).iter().zip(&self.order) {
+                for (&logit, &i) in net.output(plans, 1, 0..1).iter().zip(&self.order) {
                     code[i] = logit;
                 }
             }
@@ -115,7 +115,7 @@ impl super::Engine for Engine {
             net.start(context, 1, values);
             for (rank, &i) in self.order.iter().enumerate() {
                 net.finish(rank, 1, 1, values);
-                out[i] = one(z[i], net.output(values, 1, 0)[rank]);
+                out[i] = one(z[i], net.output(values, 1, 0..1)[rank]);
                 net.input(values, 0)[rank] = out[i];
                 net.know(rank, 1, values);
             }
