@@ -4,7 +4,7 @@ use crate::kernels::Simd;
 use crate::kernels::lanes::{Kernel, Lanes};
 use galgen_core::math::act::softplus;
 use galgen_core::math::elementary::exp;
-use galgen_core::math::spline::{Mapped, Spline, soft_clip};
+use galgen_core::math::spline::{Mapped, SplineSpec, Splines, soft_clip};
 use galgen_core::spec::{Direction, ElementMap, MAX_PARAMETERS, MIXTURE_LOG_SCALE, Scale};
 
 /// Halvings of the bracket of a mixture's inverse at most: more than an f64 has bits.
@@ -92,16 +92,10 @@ impl Kernel for Elements<'_> {
                 let direction = self.direction;
                 self.affine(direction, Some(*scale), true);
             }
-            ElementMap::Spline(spec) => {
-                let direction = self.direction;
-                self.each(|x, raw| {
-                    let spline = Spline::new(spec, raw);
-                    match direction {
-                        Direction::Normalise => spline.forward(x),
-                        Direction::Generate => spline.inverse(x),
-                    }
-                });
-            }
+            ElementMap::Spline(spec) => match self.x.len() {
+                1 => self.splines::<1>(spec),
+                _ => self.splines::<8>(spec),
+            },
             ElementMap::LogisticMixture { components } => {
                 let (direction, components) = (self.direction, *components);
                 self.each(|x, raw| {
@@ -164,6 +158,27 @@ impl Elements<'_> {
         }
         self.x.copy_from_slice(&value[..self.x.len()]);
         self.log_dets[..N].copy_from_slice(&log);
+    }
+
+    /// Splines of N elements side by side.
+    #[inline(always)]
+    fn splines<const N: usize>(self, spec: &SplineSpec) {
+        let (raw, step) = (self.raw, self.step);
+        let places = self.places.chunks(N).zip(self.log_dets.chunks_mut(N));
+        for (x, (places, log_dets)) in self.x.chunks_mut(N).zip(places) {
+            // Beyond the last element: the first one again.
+            let (mut at, mut v) = ([places[0]; N], [x[0]; N]);
+            at[..x.len()].copy_from_slice(&places[..x.len()]);
+            v[..x.len()].copy_from_slice(x);
+            let splines = Splines::<N>::new(spec, |p, i| raw[at[i] + p * step]);
+            let mapped = match self.direction {
+                Direction::Normalise => splines.forward(v),
+                Direction::Generate => splines.inverse(v),
+            };
+            for ((x, log_det), mapped) in x.iter_mut().zip(log_dets).zip(mapped) {
+                (*x, *log_det) = (mapped.value, mapped.log_det);
+            }
+        }
     }
 
     /// One after the other.
