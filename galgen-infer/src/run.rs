@@ -1,6 +1,7 @@
 //! Running a plan.
 
-use crate::kernels::{conv, norm, planes, pointwise, view::View};
+use crate::kernels::aligned::from_line;
+use crate::kernels::{conv, depthwise, norm, planes, pointwise, view::View, winograd};
 use crate::lower::{Op, Plan};
 
 impl Plan {
@@ -16,7 +17,7 @@ impl Plan {
         assert_eq!(context.len(), self.context, "length of the context");
         assert_eq!(output.len(), self.output().len(), "length of the output");
         assert!(scratch.len() >= self.scratch_len(), "scratch is too short");
-        let arena = &mut scratch[..self.scratch_len()];
+        let arena = from_line(&mut scratch[..self.scratch_len()]);
         let simd = self.simd;
         for step in &self.steps {
             let (a, b, to) = (step.a.view, step.b.view, step.to.view);
@@ -45,9 +46,11 @@ impl Plan {
                 Op::Add => pointwise::add(simd, arena, a, b, to),
                 Op::Gate => pointwise::gate(simd, arena, a, to),
                 Op::Upsample(factor) => pointwise::upsample(arena, a, *factor, to),
-                Op::GroupNorm(norm) => norm::group_norm(arena, a, norm, to),
+                Op::Norm(norm) => norm::norm(simd, arena, a, norm, to),
                 Op::Conv(c) => conv::conv(simd, arena, a, c, to),
+                Op::Depthwise(c) => depthwise::depthwise(simd, arena, a, c, to),
                 Op::PlaneConv(c) => planes::plane_conv(simd, arena, a, c, to),
+                Op::Winograd(c) => winograd::winograd(simd, arena, a, c, b.offset, to),
             }
         }
     }

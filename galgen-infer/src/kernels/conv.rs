@@ -16,6 +16,7 @@
 //! whatever P, V and N are.
 
 use super::Simd;
+use super::aligned::Aligned;
 use super::elementary::Pointwise;
 use super::lanes::{Kernel, Lanes};
 use super::view::View;
@@ -56,7 +57,7 @@ pub(crate) struct Conv {
     /// Output channels of a tile.
     block: usize,
     /// `[blocks][depth][block]`, zeros beyond the last output.
-    weights: Vec<f32>,
+    weights: Aligned,
     /// `[blocks][block]`
     bias: Vec<f32>,
     functions: Vec<Pointwise>,
@@ -106,23 +107,19 @@ impl Conv {
 }
 
 /// Weights `[blocks][taps x inputs][block]` and biases `[blocks][block]` of blocks of outputs, zeros beyond the last.
-pub(super) fn pack(
-    taps: &[Tap],
-    bias: &[f32],
-    inputs: usize,
-    block: usize,
-) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn pack(taps: &[Tap], bias: &[f32], inputs: usize, block: usize) -> (Aligned, Vec<f32>) {
     let (outputs, depth) = (bias.len(), taps.len() * inputs);
     let blocks = outputs.div_ceil(block);
-    let mut weights = alloc::vec![0.0; blocks * depth * block];
-    for o in 0..outputs {
-        let base = o / block * depth * block + o % block;
-        for (t, tap) in taps.iter().enumerate() {
-            for i in 0..inputs {
-                weights[base + (t * inputs + i) * block] = tap.weights[o * inputs + i];
+    let weights = Aligned::new(blocks * depth * block, |weights| {
+        for o in 0..outputs {
+            let base = o / block * depth * block + o % block;
+            for (t, tap) in taps.iter().enumerate() {
+                for i in 0..inputs {
+                    weights[base + (t * inputs + i) * block] = tap.weights[o * inputs + i];
+                }
             }
         }
-    }
+    });
     let mut padded = bias.to_vec();
     padded.resize(blocks * block, 0.0);
     (weights, padded)
@@ -144,22 +141,30 @@ fn runs(taps: &[Tap], input: View) -> Vec<Run> {
     runs
 }
 
-/// Tiles in order of preference. With 16 registers 6 x 2 leaves room for two weights and an input;
-/// one pixel needs several vectors to hide the latency of the multiply-add.
-const TILES_8: [Tile; 5] = [(6, 2), (4, 3), (4, 2), (8, 1), (4, 1)];
+/// Tiles, each with its time for a multiply-add against the best tile's, in percent: few sums side by side do
+/// not hide the latency of the multiply-add, and a narrow tile loads more than it computes. With 16 registers 6 x 2
+/// leaves room for two weights and an input; three vectors of weights would spill.
+const TILES_8: [(Tile, usize); 4] = [((6, 2), 100), ((4, 2), 120), ((8, 1), 125), ((4, 1), 200)];
 /// With 32 registers.
-const TILES_16: [Tile; 4] = [(8, 2), (8, 1), (4, 2), (4, 1)];
-const TILES_ONE_PIXEL: [Tile; 4] = [(1, 8), (1, 4), (1, 2), (1, 1)];
+const TILES_16: [(Tile, usize); 4] = [((8, 2), 100), ((8, 1), 105), ((4, 2), 110), ((4, 1), 130)];
+/// One pixel needs several vectors.
+const TILES_ONE_PIXEL: [(Tile, usize); 4] =
+    [((1, 8), 100), ((1, 4), 100), ((1, 2), 100), ((1, 1), 100)];
 
-/// The tile with the least padded work, the first of those that are equal.
+/// The tile with the least time, padded work included; the first of those that are equal.
 pub(super) fn tile(lanes: usize, outputs: usize, pixels: usize) -> Tile {
-    let tiles: &[Tile] = match (pixels, lanes) {
+    let tiles: &[(Tile, usize)] = match (pixels, lanes) {
         (1, _) => &TILES_ONE_PIXEL,
         (_, 16) => &TILES_16,
         _ => &TILES_8,
     };
-    let work = |&&(p, v): &&Tile| pixels.next_multiple_of(p) * outputs.next_multiple_of(v * lanes);
-    *tiles.iter().min_by_key(work).unwrap_or(&(1, 1))
+    let time = |&&((p, v), percent): &&(Tile, usize)| {
+        pixels.next_multiple_of(p) * outputs.next_multiple_of(v * lanes) * percent
+    };
+    tiles
+        .iter()
+        .min_by_key(time)
+        .map_or((1, 1), |(tile, _)| *tile)
 }
 
 /// output = functions(bias + convolution of `input`), where `input` is the zero-padded map; the two do
@@ -193,7 +198,6 @@ impl Kernel for Job<'_> {
     fn run<L: Lanes>(self, l: L) {
         match self.conv.tile {
             (6, 2) => self.tiles::<L, 6, 2>(l),
-            (4, 3) => self.tiles::<L, 4, 3>(l),
             (4, 2) => self.tiles::<L, 4, 2>(l),
             (8, 2) => self.tiles::<L, 8, 2>(l),
             (8, 1) => self.tiles::<L, 8, 1>(l),

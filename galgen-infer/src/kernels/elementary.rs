@@ -5,7 +5,7 @@
 //! the result is at least [`SMALL`] in size, and an absolute error below [`SMALL`] elsewhere
 //! (where results pass into zero). Infinities give the limits, NaN gives NaN.
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, MOST_LANES};
 use galgen_core::math::act::Act;
 
 /// Largest error of any activation in units in the last place of an f32, where the result is at
@@ -21,6 +21,8 @@ pub(crate) enum Pointwise {
     Act(Act),
     /// Multiplication by a constant.
     Scale(f32),
+    /// [`Layer::BipolarElu`](galgen_core::spec::Layer::BipolarElu), of vectors that start at an even feature.
+    BipolarElu,
 }
 
 impl Pointwise {
@@ -28,12 +30,17 @@ impl Pointwise {
     pub(crate) fn apply<L: Lanes>(self, l: L, x: L::V) -> L::V {
         match self {
             Pointwise::Scale(factor) => l.mul(x, l.splat(factor)),
+            Pointwise::BipolarElu => {
+                // SAFETY: as many numbers as in the widest vector.
+                let signs = unsafe { l.load(ALTERNATING.as_ptr()) };
+                l.mul(signs, elu(l, l.mul(signs, x)))
+            }
             Pointwise::Act(act) => match act {
                 Act::Relu => l.max(l.splat(0.0), x),
                 Act::LeakyRelu { slope } => {
                     l.select_gt(x, l.splat(0.0), x, l.mul(x, l.splat(slope)))
                 }
-                Act::Elu => l.select_gt(x, l.splat(0.0), x, expm1(l, l.min(l.splat(0.0), x))),
+                Act::Elu => elu(l, x),
                 Act::Silu => silu(l, x),
                 Act::Tanh => tanh(l, x),
                 Act::Sigmoid => sigmoid(l, x),
@@ -42,6 +49,22 @@ impl Pointwise {
             },
         }
     }
+}
+
+/// The signs of even and odd features.
+const ALTERNATING: [f32; MOST_LANES] = {
+    let mut signs = [1.0; MOST_LANES];
+    let mut i = 1;
+    while i < MOST_LANES {
+        signs[i] = -1.0;
+        i += 2;
+    }
+    signs
+};
+
+#[inline(always)]
+fn elu<L: Lanes>(l: L, x: L::V) -> L::V {
+    l.select_gt(x, l.splat(0.0), x, expm1(l, l.min(l.splat(0.0), x)))
 }
 
 /// Below this e^x is not a normal f32.

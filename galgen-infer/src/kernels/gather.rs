@@ -4,6 +4,7 @@
 //! The loops and the order of accumulation are those of [`super::conv`], so both give the same bits.
 
 use super::Simd;
+use super::aligned::Aligned;
 use super::conv::{Tap, Tile, pack, tile, tile_store, tile_sum};
 use super::elementary::Pointwise;
 use super::lanes::{Kernel, Lanes};
@@ -28,7 +29,7 @@ pub(crate) struct Gather {
     /// Output channels of a tile.
     block: usize,
     /// `[blocks][depth][block]`, zeros beyond the last output.
-    weights: Vec<f32>,
+    weights: Aligned,
     /// `[blocks][block]`
     bias: Vec<f32>,
     functions: Vec<Pointwise>,
@@ -108,7 +109,6 @@ impl Kernel for Job<'_> {
     fn run<L: Lanes>(self, l: L) {
         match self.conv.tile {
             (6, 2) => self.tiles::<L, 6, 2>(l),
-            (4, 3) => self.tiles::<L, 4, 3>(l),
             (4, 2) => self.tiles::<L, 4, 2>(l),
             (8, 2) => self.tiles::<L, 8, 2>(l),
             (8, 1) => self.tiles::<L, 8, 1>(l),

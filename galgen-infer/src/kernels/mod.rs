@@ -7,8 +7,10 @@
 //! and elementary functions are polynomials of this crate. NaN stays NaN; its payload is not defined.
 #![allow(unsafe_code)]
 
+pub(crate) mod aligned;
 pub mod arch;
 pub(crate) mod conv;
+pub(crate) mod depthwise;
 pub mod elementary;
 pub(crate) mod gather;
 pub(crate) mod lanes;
@@ -18,6 +20,7 @@ pub(crate) mod pointwise;
 pub mod probe;
 pub(crate) mod scalar;
 pub(crate) mod view;
+pub(crate) mod winograd;
 
 use lanes::{Kernel, Lanes};
 

@@ -1,12 +1,10 @@
 //! Where each buffer of a plan lies.
 
 use super::Step;
+use crate::kernels::aligned::LINE;
 use alloc::vec::Vec;
 
-/// Buffers start at multiples of this many numbers, one cache line.
-const ALIGNMENT: usize = 16;
-
-/// Gives each buffer the lowest place that is free during its life, moves the views there and returns
+/// Gives each buffer the lowest place, a multiple of a cache line, that is free during its life, moves the views there and returns
 /// the length of the arena.
 pub(super) fn lay_out(steps: &mut [Step], buffers: &[usize]) -> usize {
     let mut life: Vec<Option<(usize, usize)>> = alloc::vec![None; buffers.len()];
@@ -31,7 +29,7 @@ pub(super) fn lay_out(steps: &mut [Step], buffers: &[usize]) -> usize {
             if start + len <= from {
                 break;
             }
-            start = start.max(to.next_multiple_of(ALIGNMENT));
+            start = start.max(to.next_multiple_of(LINE));
         }
         starts.push(start);
         placed.push((start, start + len, (first, last)));

@@ -3,9 +3,11 @@
 use super::frame::NO_FRAME;
 use super::{Lowering, Op, Place, Value};
 use crate::kernels::conv::{Conv, Tap};
+use crate::kernels::depthwise::Depthwise;
 use crate::kernels::elementary::Pointwise;
 use crate::kernels::planes::{self, PlaneConv};
 use crate::kernels::view::View;
+use crate::kernels::winograd::{Scheme, Winograd};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use galgen_core::spec::{CausalMask, Degrees, Layer, Padding, Shape};
@@ -14,6 +16,10 @@ use galgen_core::spec::{CausalMask, Degrees, Layer, Padding, Shape};
 const PLANE_OUTPUTS: usize = 4;
 /// Least width for that.
 const PLANE_WIDTH: usize = 8;
+
+/// Least input and output channels, and output pixels, of a convolution in cells.
+const CELL_CHANNELS: usize = 8;
+const CELL_PIXELS: usize = 256;
 
 /// A convolution layer, less its outputs.
 pub(crate) struct ConvSpec<'a> {
@@ -69,7 +75,7 @@ impl Lowering<'_> {
         to
     }
 
-    fn push_conv(
+    pub(super) fn push_conv(
         &mut self,
         input: Place,
         stride: usize,
@@ -103,6 +109,22 @@ impl Lowering<'_> {
         to
     }
 
+    pub(super) fn depthwise(
+        &mut self,
+        conv: Depthwise,
+        value: Value,
+        padding: Padding,
+        shape: Shape,
+        frame: Padding,
+    ) -> Value {
+        let value = self.with_frame(value, padding);
+        let to = self.allocate(shape, frame);
+        self.flops += 2 * conv.multiply_adds(to.view().height * to.view().width) as u64;
+        let input = padded(value.place, padding);
+        self.push(Op::Depthwise(Box::new(conv)), input, input, to.place);
+        to
+    }
+
     pub(super) fn plane_conv(
         &mut self,
         path: &str,
@@ -126,54 +148,29 @@ impl Lowering<'_> {
         to
     }
 
-    /// `UpsampleNearest(2)` and a 3 x 3 convolution with one zero around. The output pixels of one
-    /// parity see a 2 x 2 window of the small map: of the three kernel rows over the large map two fall
-    /// on the same small row, and their weights are added (in f64, in kernel order, rounded once).
-    pub(super) fn phase_conv(
+    /// A 3 x 3 convolution with one zero around, of the map or of the map upsampled.
+    pub(super) fn winograd(
         &mut self,
+        scheme: Scheme,
         path: &str,
         value: Value,
         shape: Shape,
         functions: Vec<Pointwise>,
         frame: Padding,
     ) -> Value {
-        let frame_in = Padding::all(1);
-        let value = self.with_frame(value, frame_in);
-        let weights = self.tensor(path, "weight").to_vec();
-        let bias = self.tensor(path, "bias").to_vec();
+        let padding = Padding::all(1);
+        let value = self.with_frame(value, padding);
         let to = self.allocate(shape, frame);
-        // (small row in the padded map, kernel rows) for even and odd output rows; same for columns.
-        let windows = [[(0, 0..1), (1, 1..3)], [(1, 0..2), (2, 2..3)]];
-        let pairs = shape.features() * value.shape.features();
-        for (py, rows) in windows.iter().enumerate() {
-            for (px, columns) in windows.iter().enumerate() {
-                let mut taps = Vec::new();
-                for (y, kys) in rows {
-                    for (x, kxs) in columns {
-                        let sum = |oi: usize| {
-                            let mut sum = 0.0;
-                            for ky in kys.clone() {
-                                for kx in kxs.clone() {
-                                    sum += f64::from(weights[oi * 9 + ky * 3 + kx]);
-                                }
-                            }
-                            sum as f32
-                        };
-                        taps.push(Tap {
-                            y: *y,
-                            x: *x,
-                            weights: (0..pairs).map(sum).collect(),
-                        });
-                    }
-                }
-                let phase = Place {
-                    view: to.view().phase(py, px),
-                    ..to.place
-                };
-                let input = padded(value.place, frame_in);
-                self.push_conv(input, 1, &taps, &bias, functions.clone(), phase);
-            }
-        }
+        let cells = to.view().height * to.view().width / 4;
+        let (weights, bias) = (self.tensor(path, "weight"), self.tensor(path, "bias"));
+        let conv = Winograd::new(self.simd, scheme, weights, bias, functions, cells);
+        self.flops += 2 * conv.multiply_adds(cells) as u64;
+        let scratch = Place {
+            buffer: self.buffer(conv.scratch()),
+            view: View::pixels(conv.scratch(), 1, 1),
+        };
+        let input = padded(value.place, padding);
+        self.push(Op::Winograd(Box::new(conv)), input, scratch, to.place);
         to
     }
 }
@@ -210,6 +207,18 @@ pub(super) fn folds(factor: usize, layer: &Layer) -> bool {
     )
 }
 
+/// Whether a convolution runs in cells of 2 x 2 pixels. A small map is bound by reading the weights, of which cells
+/// need more. Depends on shapes only, never on the level.
+pub(super) fn runs_in_cells(layer: &Layer, input: Shape) -> bool {
+    let (channels, height, width) = View::extents(input);
+    let plain = matches!(
+        layer,
+        Layer::Conv2d { outputs, kernel: [3, 3], stride: 1, padding, mask: None }
+            if *padding == Padding::all(1) && channels.min(*outputs) >= CELL_CHANNELS
+    );
+    plain && height % 2 == 0 && width % 2 == 0 && height * width >= CELL_PIXELS
+}
+
 /// Whether a convolution runs along the rows of planes. Depends on shapes only, never on the level.
 pub(super) fn runs_in_planes(layer: &Layer, input: Shape) -> bool {
     let (_, _, width) = View::extents(input);
@@ -218,7 +227,7 @@ pub(super) fn runs_in_planes(layer: &Layer, input: Shape) -> bool {
 }
 
 /// The map with `padding` zeros of its frame.
-fn padded(place: Place, padding: Padding) -> Place {
+pub(super) fn padded(place: Place, padding: Padding) -> Place {
     let v = place.view;
     let view = View {
         offset: v.offset - padding.top * v.row - padding.left * v.pixel,
