@@ -17,7 +17,7 @@
 
 use super::Simd;
 use super::aligned::Aligned;
-use super::elementary::Pointwise;
+use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes};
 use super::view::View;
 use alloc::vec::Vec;
@@ -304,13 +304,7 @@ pub(super) unsafe fn tile_store<L: Lanes, const P: usize, const V: usize>(
     to: [usize; P],
     columns: usize,
 ) {
-    for f in functions {
-        for row in &mut acc {
-            for v in row {
-                *v = f.apply(l, *v);
-            }
-        }
-    }
+    apply_all(l, functions, acc.as_flattened_mut());
     for (row, to) in acc.iter().zip(to) {
         for (v, &value) in row.iter().enumerate() {
             // SAFETY: columns v N .. of the pixel, as many as there are.

@@ -5,7 +5,7 @@
 //! the result is at least [`SMALL`] in size, and an absolute error below [`SMALL`] elsewhere
 //! (where results pass into zero). Infinities give the limits, NaN gives NaN.
 
-use super::lanes::{Lanes, MOST_LANES};
+use super::lanes::{Kernel, Lanes, MOST_LANES};
 use galgen_core::math::act::Act;
 
 /// Largest error of any activation in units in the last place of an f32, where the result is at
@@ -65,6 +65,42 @@ const ALTERNATING: [f32; MOST_LANES] = {
 #[inline(always)]
 fn elu<L: Lanes>(l: L, x: L::V) -> L::V {
     l.select_gt(x, l.splat(0.0), x, expm1(l, l.min(l.splat(0.0), x)))
+}
+
+/// Applies `functions`, in order, to vectors. The code of all activations is long: it is there once for each level of
+/// instructions, not once in each place of each shape of a tile.
+#[inline(always)]
+pub(crate) fn apply_all<L: Lanes>(l: L, functions: &[Pointwise], vectors: &mut [L::V]) {
+    if !functions.is_empty() {
+        let numbers = vectors.as_mut_ptr().cast::<f32>();
+        l.apart(All {
+            functions,
+            numbers,
+            count: vectors.len() * L::N,
+        });
+    }
+}
+
+/// Functions of `count` numbers from `numbers` on, whole vectors that are borrowed for the call.
+struct All<'a> {
+    functions: &'a [Pointwise],
+    numbers: *mut f32,
+    count: usize,
+}
+
+impl Kernel for All<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        for f in self.functions {
+            for i in (0..self.count).step_by(L::N) {
+                // SAFETY: a vector of those borrowed; it is N numbers of f32.
+                unsafe {
+                    let at = self.numbers.add(i);
+                    l.store(at, f.apply(l, l.load(at)));
+                }
+            }
+        }
+    }
 }
 
 /// Below this e^x is not a normal f32.

@@ -26,7 +26,7 @@
 use super::Simd;
 use super::aligned::Aligned;
 use super::conv::{Tile, tile, tile_sum};
-use super::elementary::Pointwise;
+use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes, load_part, store_part};
 use super::view::View;
 use alloc::vec::Vec;
@@ -374,16 +374,19 @@ impl Job<'_> {
             }
             // SAFETY: the block has this many biases.
             let bias = unsafe { l.load(conv.bias.as_ptr().add(block * conv.block + c)) };
+            let mut results = [[bias; 2]; 2];
             for s in 0..2 {
                 let mut column = [l.splat(0.0); M];
                 for (r, value) in column.iter_mut().enumerate() {
                     *value = rows[r][s];
                 }
                 for (r, &sum) in A::results(l, column).iter().enumerate() {
-                    let mut value = l.add(sum, bias);
-                    for f in &conv.functions {
-                        value = f.apply(l, value);
-                    }
+                    results[r][s] = l.add(sum, bias);
+                }
+            }
+            apply_all(l, &conv.functions, results.as_flattened_mut());
+            for (r, row) in results.iter().enumerate() {
+                for (s, &value) in row.iter().enumerate() {
                     let at = corner + r * self.output.row + s * self.output.pixel + first + c;
                     // SAFETY: channels of an output pixel of the cell.
                     unsafe { store_part(l, base.add(at), value, count) };
