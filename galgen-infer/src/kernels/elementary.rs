@@ -5,7 +5,7 @@
 //! the result is at least [`SMALL`] in size, and an absolute error below [`SMALL`] elsewhere
 //! (where results pass into zero). Infinities give the limits, NaN gives NaN.
 
-use super::lanes::{Kernel, Lanes, MOST_LANES};
+use super::lanes::{Kernel, Lanes, MOST_LANES, load_part, store_part};
 use galgen_core::math::act::Act;
 
 /// Largest error of any activation in units in the last place of an f32, where the result is at
@@ -71,33 +71,51 @@ fn elu<L: Lanes>(l: L, x: L::V) -> L::V {
 /// instructions, not once in each place of each shape of a tile.
 #[inline(always)]
 pub(crate) fn apply_all<L: Lanes>(l: L, functions: &[Pointwise], vectors: &mut [L::V]) {
-    if !functions.is_empty() {
-        let numbers = vectors.as_mut_ptr().cast::<f32>();
-        l.apart(All {
+    let numbers = vectors.as_mut_ptr().cast::<f32>();
+    // SAFETY: a vector is N numbers of f32, and these are borrowed.
+    unsafe { apply_run(l, functions, numbers, numbers, vectors.len() * L::N) }
+}
+
+/// The same for `len` numbers, read at `from` and written at `to`.
+///
+/// # Safety
+/// They can be read and written; the two are the same or do not overlap.
+#[inline(always)]
+pub(crate) unsafe fn apply_run<L: Lanes>(
+    l: L,
+    functions: &[Pointwise],
+    from: *const f32,
+    to: *mut f32,
+    len: usize,
+) {
+    if !functions.is_empty() || from != to {
+        l.apart(Run {
             functions,
-            numbers,
-            count: vectors.len() * L::N,
+            from,
+            to,
+            len,
         });
     }
 }
 
-/// Functions of `count` numbers from `numbers` on, whole vectors that are borrowed for the call.
-struct All<'a> {
+/// Functions of a run of numbers, as [`apply_run`] takes them.
+struct Run<'a> {
     functions: &'a [Pointwise],
-    numbers: *mut f32,
-    count: usize,
+    from: *const f32,
+    to: *mut f32,
+    len: usize,
 }
 
-impl Kernel for All<'_> {
+impl Kernel for Run<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        for f in self.functions {
-            for i in (0..self.count).step_by(L::N) {
-                // SAFETY: a vector of those borrowed; it is N numbers of f32.
-                unsafe {
-                    let at = self.numbers.add(i);
-                    l.store(at, f.apply(l, l.load(at)));
-                }
+        for i in (0..self.len).step_by(L::N) {
+            let count = self.len - i;
+            // SAFETY: numbers i .. i + N of the run, or as many as are left.
+            unsafe {
+                let value = load_part(l, self.from.add(i), count);
+                let value = self.functions.iter().fold(value, |v, f| f.apply(l, v));
+                store_part(l, self.to.add(i), value, count);
             }
         }
     }

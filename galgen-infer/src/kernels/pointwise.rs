@@ -1,8 +1,8 @@
 //! Steps without a sum: copies between layouts, element by element functions, gates, upsampling.
 
 use super::Simd;
-use super::elementary::{Pointwise, sigmoid};
-use super::lanes::{Kernel, Lanes};
+use super::elementary::{Pointwise, apply_run, sigmoid};
+use super::lanes::{Kernel, Lanes, load_part, store_part};
 use super::view::View;
 
 /// Copies `from` in `source` to `to` in `target`, whatever the strides.
@@ -131,17 +131,6 @@ enum Operation<'a> {
     Gate,
 }
 
-impl Operation<'_> {
-    #[inline(always)]
-    fn apply<L: Lanes>(self, l: L, a: L::V, b: L::V) -> L::V {
-        match self {
-            Operation::Map(functions) => functions.iter().fold(a, |v, f| f.apply(l, v)),
-            Operation::Add => l.add(a, b),
-            Operation::Gate => l.mul(a, sigmoid(l, b)),
-        }
-    }
-}
-
 /// An operation on channels-last views of equal extents, whose elements lie within the arena.
 struct Rows<'a> {
     arena: &'a mut [f32],
@@ -184,29 +173,40 @@ impl Kernel for Rows<'_> {
         for y in 0..to.height {
             for x in 0..count {
                 let at = |v: View| v.offset + y * v.row + x * v.pixel;
-                let (pa, pb, pt) = (at(a), at(b), at(to));
-                let mut i = 0;
-                while i + L::N <= len {
-                    // SAFETY: elements i .. i + N of a run of each view, checked in `new`.
-                    unsafe {
-                        let (va, vb) = (l.load(base.add(pa + i)), l.load(base.add(pb + i)));
-                        l.store(base.add(pt + i), operation.apply(l, va, vb));
-                    }
-                    i += L::N;
-                }
-                if i < len {
-                    // At most 16 lanes in any implementation.
-                    let (mut ta, mut tb) = ([0.0f32; 16], [0.0f32; 16]);
-                    // SAFETY: the rest of the run, shorter than N; the temporaries hold N.
-                    unsafe {
-                        core::ptr::copy_nonoverlapping(base.add(pa + i), ta.as_mut_ptr(), len - i);
-                        core::ptr::copy_nonoverlapping(base.add(pb + i), tb.as_mut_ptr(), len - i);
-                        let v = operation.apply(l, l.load(ta.as_ptr()), l.load(tb.as_ptr()));
-                        l.store(ta.as_mut_ptr(), v);
-                        core::ptr::copy_nonoverlapping(ta.as_ptr(), base.add(pt + i), len - i);
+                // SAFETY: a run of each view, which `new` has checked.
+                unsafe {
+                    let [pa, pb] = [a, b].map(|v| base.add(at(v)).cast_const());
+                    let pt = base.add(at(to));
+                    match operation {
+                        Operation::Map(functions) => apply_run(l, functions, pa, pt, len),
+                        Operation::Add => both(l, [pa, pb], pt, len, |a, b| l.add(a, b)),
+                        Operation::Gate => {
+                            both(l, [pa, pb], pt, len, |a, b| l.mul(a, sigmoid(l, b)));
+                        }
                     }
                 }
             }
+        }
+    }
+}
+
+/// to = f(a, b) of `len` numbers.
+///
+/// # Safety
+/// They can be read at both places of `from` and written at `to`.
+#[inline(always)]
+unsafe fn both<L: Lanes>(
+    l: L,
+    from: [*const f32; 2],
+    to: *mut f32,
+    len: usize,
+    f: impl Fn(L::V, L::V) -> L::V,
+) {
+    for i in (0..len).step_by(L::N) {
+        // SAFETY: numbers i .. i + N, or as many as are left.
+        unsafe {
+            let [a, b] = from.map(|from| load_part(l, from.add(i), len - i));
+            store_part(l, to.add(i), f(a, b), len - i);
         }
     }
 }
