@@ -113,8 +113,11 @@ impl Kernel for Run<'_> {
             let count = self.len - i;
             // SAFETY: numbers i .. i + N of the run, or as many as are left.
             unsafe {
-                let value = load_part(l, self.from.add(i), count);
-                let value = self.functions.iter().fold(value, |v, f| f.apply(l, v));
+                let mut value = load_part(l, self.from.add(i), count);
+                // A loop, not a fold: a closure is compiled without the instructions of `l`.
+                for f in self.functions {
+                    value = f.apply(l, value);
+                }
                 store_part(l, self.to.add(i), value, count);
             }
         }

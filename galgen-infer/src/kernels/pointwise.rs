@@ -175,38 +175,24 @@ impl Kernel for Rows<'_> {
                 let at = |v: View| v.offset + y * v.row + x * v.pixel;
                 // SAFETY: a run of each view, which `new` has checked.
                 unsafe {
-                    let [pa, pb] = [a, b].map(|v| base.add(at(v)).cast_const());
-                    let pt = base.add(at(to));
-                    match operation {
-                        Operation::Map(functions) => apply_run(l, functions, pa, pt, len),
-                        Operation::Add => both(l, [pa, pb], pt, len, |a, b| l.add(a, b)),
-                        Operation::Gate => {
-                            both(l, [pa, pb], pt, len, |a, b| l.mul(a, sigmoid(l, b)));
-                        }
+                    let (pa, pb, pt) = (base.add(at(a)), base.add(at(b)), base.add(at(to)));
+                    if let Operation::Map(functions) = operation {
+                        apply_run(l, functions, pa, pt, len);
+                        continue;
+                    }
+                    for i in (0..len).step_by(L::N) {
+                        let (va, vb) = (
+                            load_part(l, pa.add(i), len - i),
+                            load_part(l, pb.add(i), len - i),
+                        );
+                        let value = match operation {
+                            Operation::Gate => l.mul(va, sigmoid(l, vb)),
+                            Operation::Add | Operation::Map(_) => l.add(va, vb),
+                        };
+                        store_part(l, pt.add(i), value, len - i);
                     }
                 }
             }
-        }
-    }
-}
-
-/// to = f(a, b) of `len` numbers.
-///
-/// # Safety
-/// They can be read at both places of `from` and written at `to`.
-#[inline(always)]
-unsafe fn both<L: Lanes>(
-    l: L,
-    from: [*const f32; 2],
-    to: *mut f32,
-    len: usize,
-    f: impl Fn(L::V, L::V) -> L::V,
-) {
-    for i in (0..len).step_by(L::N) {
-        // SAFETY: numbers i .. i + N, or as many as are left.
-        unsafe {
-            let [a, b] = from.map(|from| load_part(l, from.add(i), len - i));
-            store_part(l, to.add(i), f(a, b), len - i);
         }
     }
 }

@@ -7,7 +7,7 @@ use core::array::from_fn;
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar;
 
-const N: usize = 8;
+const N: usize = 4;
 
 /// a b + c with one rounding.
 #[inline(always)]

@@ -216,10 +216,10 @@ impl Kernel for Job<'_> {
                     Scheme::Upsampled => self.transform::<L, Upsampled, 3>(l, start, end),
                 }
                 match self.conv.tile {
-                    (6, 2) => self.tiles::<L, 6, 2>(l, start, end),
-                    (4, 2) => self.tiles::<L, 4, 2>(l, start, end),
-                    (8, 2) => self.tiles::<L, 8, 2>(l, start, end),
-                    (8, 1) => self.tiles::<L, 8, 1>(l, start, end),
+                    (6, 2) if L::N == 8 => self.tiles::<L, 6, 2>(l, start, end),
+                    (4, 2) if L::N > 4 => self.tiles::<L, 4, 2>(l, start, end),
+                    (8, 2) if L::N == 16 => self.tiles::<L, 8, 2>(l, start, end),
+                    (8, 1) if L::N > 4 => self.tiles::<L, 8, 1>(l, start, end),
                     (4, 1) => self.tiles::<L, 4, 1>(l, start, end),
                     other => unreachable!("no kernel for tile {other:?}"),
                 }
