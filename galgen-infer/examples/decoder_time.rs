@@ -29,7 +29,8 @@ fn fastest(times: usize, mut f: impl FnMut()) -> f64 {
 fn prefixes(net: &Net) -> impl Iterator<Item = Net> {
     let ends = |&end: &usize| {
         let last = &net.layers[end - 1];
-        end == net.layers.len() || matches!(
+        end == net.layers.len()
+            || matches!(
                 last,
                 Layer::Activation(_) | Layer::BipolarElu | Layer::Reshape(_) | Layer::Sum(_)
             )
