@@ -341,7 +341,7 @@ impl Lowering<'_> {
                         next -= whole - functions.len();
                         self.plane_conv(&path, value, shape, spec, functions, frame)
                     } else if runs_in_cells(&layers[i], value.shape) {
-                        self.winograd(Scheme::Plain, &path, value, shape, functions, frame)
+                        self.cell_conv(Scheme::Plain, &path, value, shape, functions, frame)
                     } else {
                         self.conv(&path, value, shape, spec, functions, frame)
                     }
@@ -399,7 +399,7 @@ impl Lowering<'_> {
                                 _ => shape,
                             };
                             let frame = frame_wanted(&layers[next..], shape, wanted);
-                            self.winograd(Scheme::Upsampled, &path, value, shape, functions, frame)
+                            self.cell_conv(Scheme::Upsampled, &path, value, shape, functions, frame)
                         }
                         _ => {
                             let to = self.allocate(shape, frame_wanted(after, shape, wanted));

@@ -196,6 +196,28 @@ fn transposed_and_depthwise_convolutions() {
     }
 }
 
+/// Phases that run in cells of 2 x 2 pixels.
+#[test]
+fn transposed_convolutions_of_4_x_4_on_large_maps() {
+    for (i, (channels, outputs)) in [(1, 3), (9, 8), (20, 17)].into_iter().enumerate() {
+        let input = Shape::Map {
+            channels,
+            height: 16,
+            width: 18,
+        };
+        let layer = Layer::ConvTranspose2d {
+            outputs,
+            kernel: [4, 4],
+            stride: 2,
+            padding: Padding::all(1),
+        };
+        check(
+            &net(input, 0, vec![layer, Layer::Activation(Act::Elu)]),
+            i as u64,
+        );
+    }
+}
+
 /// Functions that depend on the feature, after every kernel that they are fused into or must not be.
 #[test]
 fn layer_norms_and_bipolar_functions() {
@@ -586,7 +608,7 @@ fn bits_are_those_of_earlier_releases() {
         });
         assert_eq!(
             hash,
-            0x767b_63bd_0e4a_2353,
+            0x62c4_73a1_6c42_04ed,
             "{} gives {hash:#018x}",
             simd.name()
         );

@@ -232,6 +232,25 @@ impl Job<'_> {
                 &conv.weights[index * conv.depth * conv.block..][..conv.depth * conv.block];
             let bias = &conv.bias[index * conv.block..][..conv.block];
             let columns = conv.block.min(conv.outputs - first);
+            if output.width >= P {
+                // Tiles of neighbours in a row; the last one of a row begins where it ends with it.
+                for y in 0..output.height {
+                    let row = input.offset + conv.stride * y * input.row;
+                    let to_row = output.offset + y * output.row + first;
+                    for x in (0..output.width).step_by(P) {
+                        let x = x.min(output.width - P);
+                        let (mut from, mut to) = ([0; P], [0; P]);
+                        for p in 0..P {
+                            from[p] = row + conv.stride * (x + p) * input.pixel;
+                            to[p] = to_row + (x + p) * output.pixel;
+                        }
+                        // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the
+                        // inputs and outputs lie within the arena; weights and bias have the lengths sliced.
+                        unsafe { conv.tile::<L, P, V>(l, base, from, to, weights, bias, columns) };
+                    }
+                }
+                continue;
+            }
             let (mut y, mut x) = (0, 0);
             for start in (0..pixels).step_by(P) {
                 let (mut from, mut to) = ([0; P], [0; P]);
@@ -246,15 +265,35 @@ impl Job<'_> {
                         }
                     }
                 }
-                // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the
-                // inputs and outputs lie within the arena; weights and bias have the lengths sliced.
-                unsafe {
-                    let starts = |run: &Run| (from.map(|at| base.add(at + run.offset)), run.len);
-                    let runs = conv.runs.iter().map(starts);
-                    let acc = tile_sum::<L, P, V>(l, runs, weights.as_ptr(), bias);
-                    tile_store::<L, P, V>(l, acc, &conv.functions, base, to, columns);
-                }
+                // SAFETY: as above.
+                unsafe { conv.tile::<L, P, V>(l, base, from, to, weights, bias, columns) };
             }
+        }
+    }
+}
+
+impl Conv {
+    /// # Safety
+    /// `from` and `to` are the places of output pixels of a call and of their inputs; `weights` and `bias` are
+    /// those of a block of outputs, of which there are `columns`.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn tile<L: Lanes, const P: usize, const V: usize>(
+        &self,
+        l: L,
+        base: *mut f32,
+        from: [usize; P],
+        to: [usize; P],
+        weights: &[f32],
+        bias: &[f32],
+        columns: usize,
+    ) {
+        // SAFETY: by the caller.
+        unsafe {
+            let starts = |run: &Run| (from.map(|at| base.add(at + run.offset)), run.len);
+            let runs = self.runs.iter().map(starts);
+            let acc = tile_sum::<L, P, V>(l, runs, weights.as_ptr(), bias);
+            tile_store::<L, P, V>(l, acc, &self.functions, base, to, columns);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Normalisation: of groups of channels over all pixels, or of the features of each pixel.
 //!
 //! Statistics are f64 sums, the mean first, then the squared deviations from it; they fix a scale and a
-//! shift for each feature, which are rounded to f32. Sums run side by side in [`WIDTH`] fixed lanes,
+//! shift for each feature, in f32. Sums run side by side in [`WIDTH`] fixed lanes,
 //! whatever the vectors of a level are, so the bits are the same for every level.
 
 use super::Simd;
@@ -188,8 +188,10 @@ impl Job<'_> {
                 let target = to.offset + y * to.row + x * to.pixel;
                 let mean = self.feature_sum(source, len, None) / count;
                 let squares = self.feature_sum(source, len, Some(&[mean; WIDTH]));
-                let precision = self.precision(squares / count);
-                let (scale, shift) = (precision as f32, (-mean * precision) as f32);
+                // In f32, of which processors know the root: f64 would cost more than all else here.
+                let variance = (squares / count + f64::from(self.norm.epsilon)) as f32;
+                let scale = l.div(l.splat(1.0), l.sqrt(l.splat(variance)));
+                let shift = l.mul(l.splat(-mean as f32), scale);
                 let base = self.arena.as_mut_ptr();
                 let mut c = 0;
                 while c < len {
@@ -198,7 +200,7 @@ impl Job<'_> {
                     // many weights and biases.
                     unsafe {
                         let value = load_part(l, base.add(source + c), count);
-                        let normal = l.fma(value, l.splat(scale), l.splat(shift));
+                        let normal = l.fma(value, scale, shift);
                         let weight = load_part(l, self.norm.weight.as_ptr().add(c), count);
                         let bias = load_part(l, self.norm.bias.as_ptr().add(c), count);
                         store_part(l, base.add(target + c), l.fma(normal, weight, bias), count);

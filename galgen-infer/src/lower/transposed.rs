@@ -1,11 +1,12 @@
 //! Transposed convolutions: one convolution of the small map for each phase of the output pixels. Nothing is scattered,
 //! nothing is multiplied with zeros.
 
-use super::convolution::padded;
+use super::convolution::{cells_pay, padded};
 use super::{Lowering, Place, Value};
 use crate::kernels::conv::Tap;
 use crate::kernels::elementary::Pointwise;
 use crate::kernels::view::View;
+use crate::kernels::winograd::{Scheme, Winograd};
 use alloc::vec::Vec;
 use galgen_core::spec::{Padding, Shape};
 
@@ -30,6 +31,23 @@ fn phase_taps(
     (0..count)
         .rev()
         .map(move |t| (rest + stride * t, shift as isize - t as isize))
+}
+
+/// Whether the taps are those of a 2 x 2 kernel.
+fn pairs(taps: &[Tap]) -> bool {
+    taps.len() == 4 && taps[3].y == taps[0].y + 1 && taps[3].x == taps[0].x + 1
+}
+
+/// The part of the map that starts at a tap of the first output pixel.
+fn from_tap(input: Place, tap: &Tap) -> Place {
+    let v = input.view;
+    let view = View {
+        offset: v.offset + tap.y * v.row + tap.x * v.pixel,
+        height: v.height - tap.y,
+        width: v.width - tap.x,
+        ..v
+    };
+    Place { view, ..input }
 }
 
 /// Zeros before and after the `inputs` pixels of an axis that its `outputs` pixels see.
@@ -112,6 +130,18 @@ impl Lowering<'_> {
                     view: to.view().phase(stride, y, x),
                     ..to.place
                 };
+                if pairs(&taps) && cells_pay(phase.view.height, phase.view.width) {
+                    let mut weights = Vec::with_capacity(4 * outputs * inputs);
+                    for at in 0..outputs * inputs {
+                        weights.extend(taps.iter().map(|tap| tap.weights[at]));
+                    }
+                    let cells = phase.view.height * phase.view.width / 4;
+                    let functions = functions.clone();
+                    let conv =
+                        Winograd::new(self.simd, Scheme::Pair, &weights, &bias, functions, cells);
+                    self.push_winograd(conv, from_tap(input, &taps[0]), phase);
+                    continue;
+                }
                 self.push_conv(input, 1, &taps, &bias, functions.clone(), phase);
             }
         }
