@@ -2,7 +2,7 @@
 
 use super::Simd;
 use super::aligned::Aligned;
-use super::elementary::Pointwise;
+use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes, MOST_LANES, load_part, store_part};
 use super::view::View;
 use alloc::vec::Vec;
@@ -141,11 +141,7 @@ impl Job<'_> {
                     }
                 }
             }
-            for f in &conv.functions {
-                for acc in &mut acc {
-                    *acc = f.apply(l, *acc);
-                }
-            }
+            apply_all(l, &conv.functions, &mut acc);
             for (acc, to) in acc.iter().zip(to) {
                 store_part(l, base.add(to), *acc, count);
             }

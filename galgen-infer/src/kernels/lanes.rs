@@ -9,6 +9,8 @@ pub(crate) trait Lanes: Copy {
     /// Numbers in a vector.
     const N: usize;
 
+    /// Runs a kernel as a function of its own, one for all callers.
+    fn apart<K: Kernel>(self, kernel: K);
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::V;
     /// # Safety

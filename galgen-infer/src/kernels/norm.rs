@@ -5,7 +5,7 @@
 //! whatever the vectors of a level are, so the bits are the same for every level.
 
 use super::Simd;
-use super::elementary::Pointwise;
+use super::elementary::{Pointwise, apply_run};
 use super::lanes::{Kernel, Lanes, load_part, store_part};
 use super::view::View;
 use alloc::vec::Vec;
@@ -165,14 +165,14 @@ impl Job<'_> {
                     unsafe {
                         let value = load_part(l, base.add(source + c), count);
                         let factor = l.load(scale.as_ptr().add(c));
-                        let mut value = l.fma(value, factor, l.load(shift.as_ptr().add(c)));
-                        for f in &self.norm.functions {
-                            value = f.apply(l, value);
-                        }
+                        let value = l.fma(value, factor, l.load(shift.as_ptr().add(c)));
                         store_part(l, base.add(target + c), value, count);
                     }
                     c += L::N;
                 }
+                let to = base.wrapping_add(target);
+                // SAFETY: the same channels.
+                unsafe { apply_run(l, &self.norm.functions, to, to, len) };
             }
         }
     }
@@ -203,14 +203,13 @@ impl Job<'_> {
                         let normal = l.fma(value, scale, shift);
                         let weight = load_part(l, self.norm.weight.as_ptr().add(c), count);
                         let bias = load_part(l, self.norm.bias.as_ptr().add(c), count);
-                        let mut value = l.fma(normal, weight, bias);
-                        for f in &self.norm.functions {
-                            value = f.apply(l, value);
-                        }
-                        store_part(l, base.add(target + c), value, count);
+                        store_part(l, base.add(target + c), l.fma(normal, weight, bias), count);
                     }
                     c += L::N;
                 }
+                let to = base.wrapping_add(target);
+                // SAFETY: the same features.
+                unsafe { apply_run(l, &self.norm.functions, to, to, len) };
             }
         }
     }

@@ -27,7 +27,7 @@
 use super::Simd;
 use super::aligned::Aligned;
 use super::conv::{Tile, tile, tile_sum};
-use super::elementary::Pointwise;
+use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes, load_part, store_part};
 use super::view::View;
 use alloc::vec::Vec;
@@ -237,10 +237,10 @@ impl Kernel for Job<'_> {
                     }
                 }
                 match self.conv.tile {
-                    (6, 2) => self.tiles::<L, 6, 2>(l, start, end),
-                    (4, 2) => self.tiles::<L, 4, 2>(l, start, end),
-                    (8, 2) => self.tiles::<L, 8, 2>(l, start, end),
-                    (8, 1) => self.tiles::<L, 8, 1>(l, start, end),
+                    (6, 2) if L::N == 8 => self.tiles::<L, 6, 2>(l, start, end),
+                    (4, 2) if L::N > 4 => self.tiles::<L, 4, 2>(l, start, end),
+                    (8, 2) if L::N == 16 => self.tiles::<L, 8, 2>(l, start, end),
+                    (8, 1) if L::N > 4 => self.tiles::<L, 8, 1>(l, start, end),
                     (4, 1) => self.tiles::<L, 4, 1>(l, start, end),
                     other => unreachable!("no kernel for tile {other:?}"),
                 }
@@ -395,16 +395,19 @@ impl Job<'_> {
             }
             // SAFETY: the block has this many biases.
             let bias = unsafe { l.load(conv.bias.as_ptr().add(block * conv.block + c)) };
+            let mut results = [[bias; 2]; 2];
             for s in 0..2 {
                 let mut column = [l.splat(0.0); M];
                 for (r, value) in column.iter_mut().enumerate() {
                     *value = rows[r][s];
                 }
                 for (r, &sum) in A::results(l, column).iter().enumerate() {
-                    let mut value = l.add(sum, bias);
-                    for f in &conv.functions {
-                        value = f.apply(l, value);
-                    }
+                    results[r][s] = l.add(sum, bias);
+                }
+            }
+            apply_all(l, &conv.functions, results.as_flattened_mut());
+            for (r, row) in results.iter().enumerate() {
+                for (s, &value) in row.iter().enumerate() {
                     let at = corner + r * self.output.row + s * self.output.pixel + first + c;
                     // SAFETY: channels of an output pixel of the cell.
                     unsafe { store_part(l, base.add(at), value, count) };
