@@ -34,7 +34,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     fastest = fastest.min(start.elapsed().as_secs_f64());
                 }
                 let each = 1e6 * fastest / items as f64;
-                println!("{:9} {items:3} items, {direction:?}: {each:8.2} us an item", simd.name());
+                println!(
+                    "{:9} {items:3} items, {direction:?}: {each:8.2} us an item",
+                    simd.name()
+                );
             }
         }
     }

@@ -6,9 +6,7 @@ mod common;
 use common::{random_weights, rng};
 use galgen_core::math::act::Act;
 use galgen_core::math::spline::SplineSpec;
-use galgen_core::spec::{
-    Direction, ElementMap, Flow, Layer, Made, Net, Scale, Shape, Transform,
-};
+use galgen_core::spec::{Direction, ElementMap, Flow, Layer, Made, Net, Scale, Shape, Transform};
 use galgen_infer::flow::{FlowPlan, FlowScratch};
 use galgen_infer::kernels::Simd;
 use galgen_infer::weights::Weights;
@@ -213,7 +211,11 @@ fn masked_flow() -> Flow {
         },
         made(spline, Direction::Generate, &[]),
         Transform::Diagonal,
-        made(ElementMap::ScaleShift(Scale::Softplus { floor: 0.1 }), Direction::Normalise, &[]),
+        made(
+            ElementMap::ScaleShift(Scale::Softplus { floor: 0.1 }),
+            Direction::Normalise,
+            &[],
+        ),
     ];
     Flow::vector(N, CONTEXT, transforms)
 }
@@ -263,8 +265,7 @@ fn masked_nets_give_the_same_bits_element_by_element() {
             continue;
         }
         let flow = Flow::vector(7, CONTEXT, vec![transform]);
-        let plan =
-            FlowPlan::new(&flow, "flow", &weights(&flow, 3, 1.0), Simd::detect()).unwrap();
+        let plan = FlowPlan::new(&flow, "flow", &weights(&flow, 3, 1.0), Simd::detect()).unwrap();
         let (mut scratch, mut rng) = (plan.scratch(), rng(4));
         for _ in 0..20 {
             let context = [rng.normal() as f32, rng.normal() as f32];
@@ -275,9 +276,19 @@ fn masked_nets_give_the_same_bits_element_by_element() {
                 let mut outcome = [Ok(0.0)];
                 plan.run_batch(first, &mut y, &context, &mut outcome, &mut scratch);
                 let there = outcome[0].unwrap();
-                plan.run_batch(first.reversed(), &mut y, &context, &mut outcome, &mut scratch);
+                plan.run_batch(
+                    first.reversed(),
+                    &mut y,
+                    &context,
+                    &mut outcome,
+                    &mut scratch,
+                );
                 let back = outcome[0].unwrap();
-                let far = x.iter().zip(y).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                let far = x
+                    .iter()
+                    .zip(y)
+                    .map(|(a, b)| (a - b).abs())
+                    .fold(0.0, f64::max);
                 // Where the net sees y, which is rounded to f32 on both ways alike.
                 assert!(far < 1e-11, "{x:?} came back as {y:?}");
                 assert!((there + back).abs() < 1e-10, "{there} and {back}");

@@ -86,7 +86,11 @@ const SQRT_HALF_BITS: u64 = 0x3fe6_a09e_667f_3bcd;
 /// term is 1e-18 of the sum. Of subnormal x it is that of the least normal number.
 #[inline(always)]
 pub fn ln(x: f64) -> f64 {
-    let normal = if x < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { x };
+    let normal = if x < f64::MIN_POSITIVE {
+        f64::MIN_POSITIVE
+    } else {
+        x
+    };
     let bits = normal.to_bits();
     let k = (bits.wrapping_sub(SQRT_HALF_BITS) as i64) >> 52;
     let m = f64::from_bits(bits.wrapping_sub((k as u64) << 52));
@@ -139,7 +143,10 @@ mod tests {
             ("exp", worst(exp, libm::exp, 700.0)),
             ("tanh", worst(tanh, libm::tanh, 25.0)),
             ("softplus", worst(softplus, softplus_exactly, 700.0)),
-            ("ln", worst(|x| ln(libm::exp(x)), |x| libm::log(libm::exp(x)), 700.0)),
+            (
+                "ln",
+                worst(|x| ln(libm::exp(x)), |x| libm::log(libm::exp(x)), 700.0),
+            ),
         ] {
             // One more for the judge's own error.
             assert!(found <= MAX_ULP + 1.0, "{name}: {found} ulp");
@@ -150,7 +157,10 @@ mod tests {
     #[test]
     fn limits() {
         let infinity = f64::INFINITY;
-        assert_eq!([exp(infinity), exp(-infinity), exp(0.0)], [infinity, 0.0, 1.0]);
+        assert_eq!(
+            [exp(infinity), exp(-infinity), exp(0.0)],
+            [infinity, 0.0, 1.0]
+        );
         assert_eq!([exp(709.8), exp(-708.0)], [infinity, 0.0]);
         assert!(exp(709.7).is_finite());
         assert_eq!([tanh(infinity), tanh(-infinity)], [1.0, -1.0]);

@@ -278,7 +278,11 @@ fn knots<const N: usize>(
             }
         }
         for i in 0..N {
-            largest[i] = if sizes[i] > largest[i] { sizes[i] } else { largest[i] };
+            largest[i] = if sizes[i] > largest[i] {
+                sizes[i]
+            } else {
+                largest[i]
+            };
         }
     }
     let mut total = [0.0; N];

@@ -49,7 +49,9 @@ impl Masked {
     ) -> Result<Self, LoadError> {
         match Layers::masked(net, ranks, parameters, prefix, weights, simd) {
             Some(layers) => Ok(Masked::Layers(layers)),
-            None => Ok(Masked::Plan(Box::new(Plan::new(net, prefix, weights, simd)?))),
+            None => Ok(Masked::Plan(Box::new(Plan::new(
+                net, prefix, weights, simd,
+            )?))),
         }
     }
 }
@@ -173,7 +175,13 @@ impl Autoregressive {
                 let raw = net.output(scratch, items, first..first + n);
                 let at = |k| k * net.output_width() + rank * parameters;
                 let parameters = (raw, at, 1);
-                let own = elements(self.simd, direction, &self.map, &mut values[..n], parameters);
+                let own = elements(
+                    self.simd,
+                    direction,
+                    &self.map,
+                    &mut values[..n],
+                    parameters,
+                );
                 for (k, &value) in values[..n].iter().enumerate() {
                     let item = first + k;
                     states.item(item).0[i] = value;

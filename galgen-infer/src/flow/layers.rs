@@ -252,14 +252,7 @@ impl Layers {
     }
 
     /// Adds these inputs of layer `l` to its sums, which start at the bias if they are `new`.
-    fn add(
-        &self,
-        l: usize,
-        inputs: Range<usize>,
-        items: usize,
-        scratch: &mut [f32],
-        new: bool,
-    ) {
+    fn add(&self, l: usize, inputs: Range<usize>, items: usize, scratch: &mut [f32], new: bool) {
         let layer = &self.layers[l];
         let (at, stride) = self.sums(l, items);
         let (values, sums) = scratch.split_at_mut(self.place(l + 1, items));

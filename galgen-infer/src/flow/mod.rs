@@ -255,7 +255,11 @@ impl FlowPlan {
     ) {
         let items = outcomes.len();
         assert_eq!(values.len(), items * self.dim, "number of dimensions");
-        assert_eq!(contexts.len(), items * self.context, "length of the context");
+        assert_eq!(
+            contexts.len(),
+            items * self.context,
+            "length of the context"
+        );
         assert!(items <= scratch.items, "scratch for fewer items");
         let sizes = self.sizes(items);
         let fits = scratch.nets.len() >= sizes.nets && scratch.values.len() >= sizes.values;
@@ -312,7 +316,10 @@ impl States<'_> {
     /// The active part and the context of an item.
     fn item(&mut self, item: usize) -> (&mut [f64], &[f32]) {
         let values = &mut self.values[item * self.dim..][..self.active];
-        (values, &self.contexts[item * self.context..][..self.context])
+        (
+            values,
+            &self.contexts[item * self.context..][..self.context],
+        )
     }
 
     /// Adds to ln |det| of an item.

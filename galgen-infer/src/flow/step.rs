@@ -103,9 +103,7 @@ impl Step {
             Transform::Logit { alpha } => Kind::Single(Single::Logit(*alpha)),
             Transform::Squeeze => Kind::Single(Single::Squeeze([channels, height, width])),
             Transform::Split { keep: _ } => Kind::Single(Single::Split),
-            Transform::Planar => {
-                Kind::Single(Single::Planar(Planar::new(n, path, weights)?))
-            }
+            Transform::Planar => Kind::Single(Single::Planar(Planar::new(n, path, weights)?)),
             Transform::Continuous(continuous) => {
                 let field = Field::new(continuous, n, path, weights)?;
                 Kind::Single(Single::Continuous(field))
@@ -215,9 +213,7 @@ impl Single {
                 }
                 0.0
             }
-            Single::Linear(matrix) => {
-                matrix.apply(direction, x, plane, &mut values[..active])
-            }
+            Single::Linear(matrix) => matrix.apply(direction, x, plane, &mut values[..active]),
             Single::LeakyRelu(log_slopes) => {
                 let features = x.chunks_exact_mut(plane).zip(log_slopes);
                 let one = |(x, &slope): (&mut [f64], &f64)| -> f64 {

@@ -44,11 +44,7 @@ pub(crate) struct Dense {
 
 impl Dense {
     /// `weight(output, input)` is asked once for each pair.
-    pub fn new(
-        bias: Vec<f32>,
-        inputs: usize,
-        mut weight: impl FnMut(usize, usize) -> f32,
-    ) -> Self {
+    pub fn new(bias: Vec<f32>, inputs: usize, mut weight: impl FnMut(usize, usize) -> f32) -> Self {
         let outputs = bias.len();
         let blocks = outputs.div_ceil(BLOCK);
         let mut seen = alloc::vec![inputs..0; blocks];
@@ -172,13 +168,7 @@ impl Kernel for Job<'_> {
 impl Job<'_> {
     /// These vectors of a block, for all items.
     #[inline(always)]
-    fn block<L: Lanes>(
-        &mut self,
-        l: L,
-        block: usize,
-        vectors: Range<usize>,
-        inputs: Range<usize>,
-    ) {
+    fn block<L: Lanes>(&mut self, l: L, block: usize, vectors: Range<usize>, inputs: Range<usize>) {
         // 16 registers of 8 lanes hold 6 x 2 sums, 32 registers 6 x 4; one item needs several vectors to hide the
         // latency of the multiply-add.
         let wide = L::N != 8;

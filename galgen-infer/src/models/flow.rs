@@ -114,7 +114,10 @@ impl super::Engine for Engine {
         decoded: &mut [Result<(), NoLight>],
     ) {
         let (dim, items) = (self.flow.dim(), decoded.len());
-        let (values, outcomes) = (&mut scratch.z[..items * dim], &mut scratch.outcomes[..items]);
+        let (values, outcomes) = (
+            &mut scratch.z[..items * dim],
+            &mut scratch.outcomes[..items],
+        );
         for (to, &z) in values.iter_mut().zip(z) {
             *to = f64::from(z);
         }
