@@ -570,7 +570,7 @@ struct galgen_condition galgen_condition_default(void);
 
 /**
  * Loads a model file. `path` is in the encoding of the file system (UTF-8 on Windows). The environment
- * variable GALGEN_SIMD (scalar, avx2, avx512) narrows the instructions that are used; results stay
+ * variable GALGEN_SIMD (scalar, avx2, avx512, neon) narrows the instructions that are used; results stay
  * the same. Any thread; `path` and `model` must not be NULL, `error` may be.
  *
  * `*model` is a handle that the caller gives to galgen_model_free; NULL on failure.
@@ -682,6 +682,13 @@ struct galgen_psf galgen_psf_default(void);
  * No noise. Any thread.
  */
 struct galgen_noise galgen_noise_default(void);
+
+/**
+ * Bytes of memory that galgen_session_new takes for a session of `model`, in blocks of their final sizes (what the
+ * system's allocator adds to blocks is not counted). Drawing and scoring take no more; galgen_session_set_grid
+ * takes its own. 0 if `model` is NULL. Any thread.
+ */
+size_t galgen_model_session_size(const struct galgen_model *model);
 
 /**
  * Makes a session of `model`, which it keeps alive. Any thread; `model` and `session` must not be NULL,

@@ -188,6 +188,9 @@ public:
     std::string psf() const { return info_.psf; }
     std::string simd() const { return info_.simd; }
 
+    /** Bytes of memory that a Session of this model takes; drawing and scoring take no more. */
+    std::size_t session_size() const noexcept { return galgen_model_session_size(get()); }
+
     /** The card, JSON. */
     std::string card() const {
         std::size_t length = 0;

@@ -23,9 +23,9 @@ def all_around(n):
     return {"top": n, "bottom": n, "left": n, "right": n}
 
 
-def conv(outputs, kernel, stride=1, **more):
+def conv(outputs, kernel, stride=1):
     spec = {"outputs": outputs, "kernel": [kernel, kernel], "stride": stride, "padding": all_around(kernel // 2)}
-    return {"conv2d": {**spec, **more}}
+    return {"conv2d": spec}
 
 
 def reshape(channels, side):
@@ -102,7 +102,8 @@ def published128():
     """Seven stages, each a transposed convolution of 4 x 4 with stride 2 and residual separable convolutions, layer norm
     over channels and bipolar ELU: after Lanusse et al. 2021."""
     norm = lambda: [{"layer_norm": {"epsilon": 0.001}}, "bipolar_elu"]
-    separable = lambda c: [conv(c, 3, groups=c), conv(c, 1)]
+    depthwise = {"depthwise_conv2d": {"kernel": [3, 3], "stride": 1, "padding": all_around(1)}}
+    separable = lambda c: [depthwise, conv(c, 1)]
     layers = [linear(512), reshape(512, 1)]
     for channels in (512, 512, 256, 128, 64, 32, 16):
         up = {"outputs": channels, "kernel": [4, 4], "stride": 2, "padding": all_around(1)}

@@ -93,8 +93,8 @@ def trimmed(weight, padding):
     return kept, (left - first, right - (width - 1 - last), top - first_row, bottom - (height - 1 - last_row))
 
 
-def convolution(spec, weights, path, inputs):
-    outputs, (height, width), groups = spec["outputs"], spec["kernel"], spec.get("groups", 1)
+def convolution(spec, weights, path, inputs, groups=1):
+    outputs, (height, width) = spec["outputs"], spec["kernel"]
     fan_in = inputs // groups * height * width
     weight = weights.get(f"{path}.weight", outputs, inputs // groups, height, width, scale=fan_in**-0.5)
     pad = spec["padding"]
@@ -178,11 +178,15 @@ class Builder:
             return nn.Identity(), shape
         if kind == "linear":
             return self.linear(spec, path, features), (spec["outputs"],)
-        if kind == "conv2d":
+        if kind in ("conv2d", "depthwise_conv2d"):
+            depthwise = kind == "depthwise_conv2d"
+            if depthwise:
+                spec = {**spec, "outputs": features}
             pad, stride = spec["padding"], spec["stride"]
             (h, w), (kh, kw) = shape[1:], spec["kernel"]
             size = (h + pad["top"] + pad["bottom"] - kh) // stride + 1, (w + pad["left"] + pad["right"] - kw) // stride + 1
-            return convolution(spec, self.weights, path, features), (spec["outputs"], *size)
+            made = convolution(spec, self.weights, path, features, features if depthwise else 1)
+            return made, (spec["outputs"], *size)
         if kind == "conv_transpose2d":
             pad, stride = spec["padding"], spec["stride"]
             (h, w), (kh, kw) = shape[1:], spec["kernel"]

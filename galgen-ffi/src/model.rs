@@ -4,7 +4,7 @@ use crate::layout::{self, Growing};
 use crate::pointer;
 use crate::simd;
 use crate::status::{Failure, galgen_error, galgen_status, guard};
-use galgen_infer::{LoadError, Model};
+use galgen_infer::Model;
 use std::ffi::{CStr, CString, c_char};
 use std::path::PathBuf;
 use std::ptr;
@@ -175,7 +175,7 @@ pub extern "C" fn galgen_condition_default() -> galgen_condition {
 }
 
 /// Loads a model file. `path` is in the encoding of the file system (UTF-8 on Windows). The environment
-/// variable GALGEN_SIMD (scalar, avx2, avx512) narrows the instructions that are used; results stay
+/// variable GALGEN_SIMD (scalar, avx2, avx512, neon) narrows the instructions that are used; results stay
 /// the same. Any thread; `path` and `model` must not be NULL, `error` may be.
 ///
 /// `*model` is a handle that the caller gives to galgen_model_free; NULL on failure.
@@ -190,11 +190,7 @@ pub unsafe extern "C" fn galgen_model_open(
         // SAFETY: NULL or as galgen.h asks.
         let (path, model) = unsafe { (pointer::text("path", path), out("model", model)?) };
         let path = to_path(path?)?;
-        let bytes = std::fs::read(&path).map_err(|cause| LoadError::Io {
-            path: path.display().to_string(),
-            cause: cause.to_string(),
-        })?;
-        *model = load(&bytes)?;
+        *model = handle(Model::open_on(path, simd::choose()?)?);
         Ok(())
     };
     // SAFETY: `error` is NULL or valid, as galgen.h asks.
@@ -214,17 +210,16 @@ pub unsafe extern "C" fn galgen_model_from_memory(
         // SAFETY: NULL or as galgen.h asks.
         let (bytes, model) =
             unsafe { (pointer::slice("bytes", bytes, length), out("model", model)?) };
-        *model = load(bytes?)?;
+        *model = handle(Model::from_bytes_on(bytes?, simd::choose()?)?);
         Ok(())
     };
     // SAFETY: `error` is NULL or valid, as galgen.h asks.
     unsafe { guard(error, body) }
 }
 
-fn load(bytes: &[u8]) -> Result<*mut galgen_model, Failure> {
-    let model = Model::from_bytes_on(bytes, simd::choose()?)?;
+fn handle(model: Arc<Model>) -> *mut galgen_model {
     let text = Text::new(&model);
-    Ok(Arc::into_raw(Arc::new(galgen_model { model, text })).cast_mut())
+    Arc::into_raw(Arc::new(galgen_model { model, text })).cast_mut()
 }
 
 /// Where a new handle goes; NULL until the function succeeds.

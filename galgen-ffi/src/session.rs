@@ -18,6 +18,18 @@ pub struct galgen_session {
     scene: Option<Scene>,
 }
 
+/// Bytes of memory that galgen_session_new takes for a session of `model`, in blocks of their final sizes (what the
+/// system's allocator adds to blocks is not counted). Drawing and scoring take no more; galgen_session_set_grid
+/// takes its own. 0 if `model` is NULL. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn galgen_model_session_size(model: *const galgen_model) -> usize {
+    // SAFETY: NULL or as galgen.h asks.
+    match unsafe { pointer::shared("model", model) } {
+        Ok(handle) => size_of::<galgen_session>() + handle.model.session_bytes(),
+        Err(_) => 0,
+    }
+}
+
 /// Makes a session of `model`, which it keeps alive. Any thread; `model` and `session` must not be NULL,
 /// `error` may be.
 ///
@@ -271,3 +283,64 @@ const _: () = {
     shared::<galgen_model>();
     moved::<galgen_session>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{galgen_model_free, galgen_model_open};
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::cell::Cell;
+    use std::ptr;
+
+    thread_local! {
+        static BYTES: Cell<isize> = const { Cell::new(0) };
+    }
+
+    struct Counting;
+
+    fn count(bytes: isize) {
+        // Not there any more while a thread ends.
+        let _ = BYTES.try_with(|b| b.set(b.get() + bytes));
+    }
+
+    // SAFETY: the system's allocator does the work.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            count(layout.size() as isize);
+            // SAFETY: the caller's contract.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+            count(-(layout.size() as isize));
+            // SAFETY: the caller's contract; the pointer is the system's.
+            unsafe { System.dealloc(pointer, layout) }
+        }
+    }
+
+    #[global_allocator]
+    static ALLOCATOR: Counting = Counting;
+
+    #[test]
+    fn a_session_takes_the_memory_that_is_announced() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../models/default.safetensors\0"
+        );
+        let (mut model, mut session) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: valid pointers, each handle freed once.
+        unsafe {
+            let status = galgen_model_open(path.as_ptr().cast(), &mut model, ptr::null_mut());
+            assert!(matches!(status, galgen_status::Ok));
+            let announced = galgen_model_session_size(model);
+            let before = BYTES.get();
+            let status = galgen_session_new(model, &mut session, ptr::null_mut());
+            assert!(matches!(status, galgen_status::Ok));
+            assert_eq!(BYTES.get() - before, announced as isize);
+            galgen_session_free(session);
+            assert_eq!(BYTES.get(), before);
+            galgen_model_free(model);
+            assert_eq!(galgen_model_session_size(ptr::null()), 0);
+        }
+    }
+}

@@ -29,7 +29,11 @@ fn fastest(times: usize, mut f: impl FnMut()) -> f64 {
 fn prefixes(net: &Net) -> impl Iterator<Item = Net> {
     let ends = |&end: &usize| {
         let last = &net.layers[end - 1];
-        end == net.layers.len() || matches!(last, Layer::Activation(_) | Layer::Reshape(_))
+        end == net.layers.len()
+            || matches!(
+                last,
+                Layer::Activation(_) | Layer::BipolarElu | Layer::Reshape(_) | Layer::Sum(_)
+            )
     };
     let prefix = |end: usize| Net {
         layers: net.layers[..end].to_vec(),
@@ -63,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let peak = operations as f64 / probing;
     let mut expected: Option<Vec<f32>> = None;
     for simd in Simd::available() {
-        let times = if simd == Simd::Scalar { 2 } else { 1000 };
+        let times = if simd == Simd::Scalar { 1 } else { 300 };
         let mut before = 0.0;
         let mut output = Vec::new();
         for part in prefixes(&net) {

@@ -1,7 +1,7 @@
 //! From a [`Net`] to a [`Plan`]: static shapes, packed weights, fused steps, one arena.
 //!
 //! What lowering does beyond choosing a kernel for each layer:
-//! - activations and scales run in the store of the convolution or product before them;
+//! - activations and scales run in the store of the convolution, product or normalisation before them;
 //! - 3 x 3 convolutions of large maps run with 2.25 times fewer multiplications, those after an
 //!   `UpsampleNearest(2)`, which is not carried out, with 4 times fewer (`kernels::winograd`);
 //! - masks and degrees are folded into the weights; masked taps are not computed at all;
@@ -15,13 +15,15 @@ mod composite;
 mod convolution;
 mod frame;
 mod limits;
+mod transposed;
 
 use crate::error::LoadError;
 use crate::kernels::Simd;
 use crate::kernels::aligned::LINE;
 use crate::kernels::conv::Conv;
+use crate::kernels::depthwise::Depthwise;
 use crate::kernels::elementary::Pointwise;
-use crate::kernels::norm::GroupNorm;
+use crate::kernels::norm::{Norm, Over};
 use crate::kernels::planes::PlaneConv;
 use crate::kernels::view::View;
 use crate::kernels::winograd::{Scheme, Winograd};
@@ -32,10 +34,11 @@ use alloc::vec::Vec;
 pub(crate) use convolution::{ConvSpec, taps};
 use convolution::{folds, runs_in_cells, runs_in_planes};
 pub(crate) use frame::functions;
-use frame::{NO_FRAME, covers, frame_wanted};
+use frame::{NO_FRAME, covers, frame_wanted, of_any_feature};
 use galgen_core::math::act::Act;
 use galgen_core::spec::{Layer, Net, Padding, Shape};
 pub(crate) use limits::Cost;
+use transposed::Transposed;
 
 /// A net ready to run. Immutable; any number of threads may run it, each with its own scratch.
 #[derive(Clone, Debug)]
@@ -83,8 +86,9 @@ pub(crate) enum Op {
     Add,
     Gate,
     Upsample(usize),
-    GroupNorm(Box<GroupNorm>),
+    Norm(Box<Norm>),
     Conv(Box<Conv>),
+    Depthwise(Box<Depthwise>),
     PlaneConv(Box<PlaneConv>),
     /// `b` is scratch.
     Winograd(Box<Winograd>),
@@ -175,6 +179,13 @@ impl Plan {
 pub(crate) fn concat_elu() -> [Vec<Pointwise>; 2] {
     let elu = Pointwise::Act(Act::Elu);
     [alloc::vec![elu], alloc::vec![Pointwise::Scale(-1.0), elu]]
+}
+
+/// Shape of the output of a layer of a checked net.
+fn layer_output(layer: &Layer, input: Shape) -> Shape {
+    layer
+        .output(input, 0, "")
+        .expect("a layer of a checked net")
 }
 
 /// A value between layers.
@@ -309,11 +320,11 @@ impl Lowering<'_> {
                     self.linear(&path, value, *outputs, degrees, functions, map)
                 }
                 Layer::Conv2d {
-                    outputs,
                     kernel,
                     stride,
                     padding,
                     mask,
+                    ..
                 } => {
                     next += functions.len();
                     let spec = ConvSpec {
@@ -322,21 +333,47 @@ impl Lowering<'_> {
                         padding: *padding,
                         mask,
                     };
-                    let (_, h, w) = View::extents(value.shape);
-                    let p = padding;
-                    let shape = Shape::Map {
-                        channels: *outputs,
-                        height: (h + p.top + p.bottom - kernel[0]) / stride + 1,
-                        width: (w + p.left + p.right - kernel[1]) / stride + 1,
-                    };
+                    let shape = layer_output(&layers[i], value.shape);
                     let frame = frame_wanted(after, shape, wanted);
                     if runs_in_planes(&layers[i], value.shape) {
+                        let whole = functions.len();
+                        let functions = of_any_feature(functions);
+                        next -= whole - functions.len();
                         self.plane_conv(&path, value, shape, spec, functions, frame)
                     } else if runs_in_cells(&layers[i], value.shape) {
-                        self.winograd(Scheme::Plain, &path, value, shape, functions, frame)
+                        self.cell_conv(Scheme::Plain, &path, value, shape, functions, frame)
                     } else {
                         self.conv(&path, value, shape, spec, functions, frame)
                     }
+                }
+                Layer::DepthwiseConv2d {
+                    kernel,
+                    stride,
+                    padding,
+                } => {
+                    next += functions.len();
+                    let shape = layer_output(&layers[i], value.shape);
+                    let frame = frame_wanted(after, shape, wanted);
+                    let (weights, bias) =
+                        (self.tensor(&path, "weight"), self.tensor(&path, "bias"));
+                    let conv = Depthwise::new(*kernel, *stride, weights, bias, functions);
+                    self.depthwise(conv, value, *padding, shape, frame)
+                }
+                Layer::ConvTranspose2d {
+                    kernel,
+                    stride,
+                    padding,
+                    ..
+                } => {
+                    next += functions.len();
+                    let shape = layer_output(&layers[i], value.shape);
+                    let frame = frame_wanted(after, shape, wanted);
+                    let window = Transposed {
+                        kernel: *kernel,
+                        stride: *stride,
+                        padding: *padding,
+                    };
+                    self.conv_transpose(&path, value, window, shape, functions, frame)
                 }
                 Layer::UpsampleNearest { factor } => {
                     // Elementwise functions commute with the repetition: before it they cost less.
@@ -362,7 +399,7 @@ impl Lowering<'_> {
                                 _ => shape,
                             };
                             let frame = frame_wanted(&layers[next..], shape, wanted);
-                            self.winograd(Scheme::Upsampled, &path, value, shape, functions, frame)
+                            self.cell_conv(Scheme::Upsampled, &path, value, shape, functions, frame)
                         }
                         _ => {
                             let to = self.allocate(shape, frame_wanted(after, shape, wanted));
@@ -371,27 +408,23 @@ impl Lowering<'_> {
                         }
                     }
                 }
-                Layer::Activation(_) | Layer::Scale(_) => {
+                Layer::Activation(_) | Layer::Scale(_) | Layer::BipolarElu => {
                     let functions = frame::functions(&layers[i..]);
                     next = i + functions.len();
                     let frame = frame_wanted(&layers[next..], value.shape, wanted);
                     self.map(value, functions, frame)
                 }
                 Layer::GroupNorm { groups, epsilon } => {
-                    let norm = GroupNorm {
-                        groups: *groups,
-                        epsilon: *epsilon,
-                        weight: self.tensor(&path, "weight").to_vec(),
-                        bias: self.tensor(&path, "bias").to_vec(),
-                    };
-                    let to = self.overwritten(value, frame_wanted(rest, value.shape, wanted));
-                    self.push(
-                        Op::GroupNorm(Box::new(norm)),
-                        value.place,
-                        value.place,
-                        to.place,
-                    );
-                    to
+                    let functions = of_any_feature(functions);
+                    next += functions.len();
+                    let over = Over::Groups(*groups);
+                    let frame = frame_wanted(after, value.shape, wanted);
+                    self.norm(&path, value, over, *epsilon, functions, frame)
+                }
+                Layer::LayerNorm { epsilon } => {
+                    next += functions.len();
+                    let frame = frame_wanted(after, value.shape, wanted);
+                    self.norm(&path, value, Over::Features, *epsilon, functions, frame)
                 }
                 Layer::Gate => {
                     let shape = value.shape.with_features(value.shape.features() / 2);
@@ -476,6 +509,27 @@ impl Lowering<'_> {
         } else {
             self.allocate(value.shape, frame)
         }
+    }
+
+    fn norm(
+        &mut self,
+        path: &str,
+        value: Value,
+        over: Over,
+        epsilon: f32,
+        functions: Vec<Pointwise>,
+        frame: Padding,
+    ) -> Value {
+        let norm = Norm {
+            over,
+            epsilon,
+            weight: self.tensor(path, "weight").to_vec(),
+            bias: self.tensor(path, "bias").to_vec(),
+            functions,
+        };
+        let to = self.overwritten(value, frame);
+        self.push(Op::Norm(Box::new(norm)), value.place, value.place, to.place);
+        to
     }
 
     fn map(&mut self, value: Value, functions: Vec<Pointwise>, frame: Padding) -> Value {

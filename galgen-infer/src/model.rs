@@ -31,7 +31,10 @@ impl Model {
 
     /// Loads a model for given instructions; see [`Simd::available`].
     pub fn from_bytes_on(bytes: &[u8], simd: Simd) -> Result<Arc<Model>, LoadError> {
-        let weights = Weights::parse(bytes)?;
+        Self::from_weights(Weights::parse(bytes)?, simd)
+    }
+
+    fn from_weights(mut weights: Weights, simd: Simd) -> Result<Arc<Model>, LoadError> {
         let json = weights
             .metadata(METADATA_KEY)
             .ok_or(LoadError::MissingCard)?;
@@ -40,7 +43,7 @@ impl Model {
         let geometry = &card.geometry;
         let engine: Box<dyn models::Engine> = match &card.model {
             Family::FlowVae(config) => {
-                Box::new(flow_vae::Engine::new(config, geometry, &weights, simd)?)
+                Box::new(flow_vae::Engine::new(config, geometry, &mut weights, simd)?)
             }
             Family::Vae(config) => Box::new(vae::Engine::new(config, geometry, &weights, simd)?),
             Family::Flow(config) => Box::new(flow::Engine::new(config, &weights, simd)?),
@@ -55,7 +58,13 @@ impl Model {
     /// Loads a model file.
     #[cfg(feature = "std")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Arc<Model>, LoadError> {
-        Self::from_bytes(&crate::weights::read(path.as_ref())?)
+        Self::open_on(path, Simd::detect())
+    }
+
+    /// Loads a model file for given instructions; see [`Simd::available`].
+    #[cfg(feature = "std")]
+    pub fn open_on(path: impl AsRef<std::path::Path>, simd: Simd) -> Result<Arc<Model>, LoadError> {
+        Self::from_weights(Weights::open(path.as_ref())?, simd)
     }
 
     /// The card: geometry, conditions, family, provenance, evaluation.

@@ -1,7 +1,7 @@
 //! Running a plan.
 
 use crate::kernels::aligned::from_line;
-use crate::kernels::{conv, norm, planes, pointwise, view::View, winograd};
+use crate::kernels::{conv, depthwise, norm, planes, pointwise, view::View, winograd};
 use crate::lower::{Op, Plan};
 
 impl Plan {
@@ -46,8 +46,9 @@ impl Plan {
                 Op::Add => pointwise::add(simd, arena, a, b, to),
                 Op::Gate => pointwise::gate(simd, arena, a, to),
                 Op::Upsample(factor) => pointwise::upsample(arena, a, *factor, to),
-                Op::GroupNorm(norm) => norm::group_norm(arena, a, norm, to),
+                Op::Norm(norm) => norm::norm(simd, arena, a, norm, to),
                 Op::Conv(c) => conv::conv(simd, arena, a, c, to),
+                Op::Depthwise(c) => depthwise::depthwise(simd, arena, a, c, to),
                 Op::PlaneConv(c) => planes::plane_conv(simd, arena, a, c, to),
                 Op::Winograd(c) => winograd::winograd(simd, arena, a, c, b.offset, to),
             }

@@ -31,6 +31,25 @@ struct Tensor {
     data: Vec<f32>,
     /// Whether it was stored in 16 bits.
     half: bool,
+    /// The first number that is not finite.
+    not_finite: Option<usize>,
+}
+
+impl Tensor {
+    fn new(shape: Vec<usize>, data: Vec<f32>, half: bool) -> Tensor {
+        // Without a branch at each number: nearly always there is none.
+        let all = data.iter().fold(true, |all, v| all & v.is_finite());
+        let not_finite = match all {
+            true => None,
+            false => data.iter().position(|v| !v.is_finite()),
+        };
+        Tensor {
+            shape,
+            data,
+            half,
+            not_finite,
+        }
+    }
 }
 
 /// Named tensors and the metadata beside them.
@@ -44,20 +63,62 @@ impl Weights {
     /// Reads a whole safetensors file. Memory: at most twice the length of the file for the tensors
     /// (f16 widens to f32), and a small multiple of the header.
     pub fn parse(bytes: &[u8]) -> Result<Weights, LoadError> {
-        let (header, data) = split(bytes)?;
+        let (header, mut data) = split(bytes)?;
+        Self::assemble(header, data.len() as u64, &mut |part| {
+            let (now, later) = data.split_at(part.len());
+            part.copy_from_slice(now);
+            data = later;
+            Ok(())
+        })
+    }
+
+    /// Reads a file, piece by piece: it is never in memory as a whole.
+    #[cfg(feature = "std")]
+    pub fn open(path: &std::path::Path) -> Result<Weights, LoadError> {
+        use std::io::Read;
+        let failed = |e: std::io::Error| LoadError::Io {
+            path: path.display().to_string(),
+            cause: e.to_string(),
+        };
+        let mut file = std::fs::File::open(path).map_err(failed)?;
+        let found = match file.metadata() {
+            Ok(data) if data.is_file() => data.len(),
+            // Its length shows at its end.
+            _ => return Self::parse(&read(path)?),
+        };
+        let mut prefix = Vec::with_capacity(PREFIX);
+        let start = file.by_ref().take(PREFIX as u64).read_to_end(&mut prefix);
+        start.map_err(failed)?;
+        let length = header_length(&prefix, found)?;
+        let mut header = alloc::vec![0; length];
+        file.read_exact(&mut header).map_err(failed)?;
+        let rest = found - (PREFIX + length) as u64;
+        Self::assemble(&header, rest, &mut |part| {
+            file.read_exact(part).map_err(failed)
+        })
+    }
+
+    /// Weights of this header, and of `len` bytes after it, which `next` gives in their order.
+    fn assemble(
+        header: &[u8],
+        len: u64,
+        next: &mut dyn FnMut(&mut [u8]) -> Result<(), LoadError>,
+    ) -> Result<Weights, LoadError> {
         // Checks that the tensors follow each other without gaps or overlaps, each as long as its
         // shape and type say.
         let metadata: Metadata =
             serde_json::from_slice(header).map_err(|e| LoadError::Header(format!("{e}")))?;
-        if metadata.data_len() != data.len() {
+        if metadata.data_len() as u64 != len {
             return Err(LoadError::Header(format!(
-                "its tensors take {} bytes, found {}",
+                "its tensors take {} bytes, found {len}",
                 metadata.data_len(),
-                data.len()
             )));
         }
         let mut tensors = BTreeMap::new();
-        for (name, info) in metadata.tensors() {
+        for name in metadata.offset_keys() {
+            let Some(info) = metadata.info(&name) else {
+                continue;
+            };
             if name.len() > MAX_NAME || info.shape.len() > MAX_RANK {
                 let start: String = name.chars().take(MAX_NAME).collect();
                 return Err(LoadError::Header(format!(
@@ -68,16 +129,9 @@ impl Weights {
                 )));
             }
             let (start, end) = info.data_offsets;
-            let stored = &data[start..end];
-            let data = widen(&name, info.dtype, stored)?;
-            tensors.insert(
-                name,
-                Tensor {
-                    shape: info.shape.clone(),
-                    data,
-                    half: info.dtype != Dtype::F32,
-                },
-            );
+            let data = widen(&name, info.dtype, end - start, next)?;
+            let tensor = Tensor::new(info.shape.clone(), data, info.dtype != Dtype::F32);
+            tensors.insert(name, tensor);
         }
         let metadata = metadata
             .metadata()
@@ -88,10 +142,17 @@ impl Weights {
         Ok(Weights { tensors, metadata })
     }
 
-    /// Reads a file.
-    #[cfg(feature = "std")]
-    pub fn open(path: &std::path::Path) -> Result<Weights, LoadError> {
-        Self::parse(&read(path)?)
+    /// Lets go of the tensors whose names begin with `prefix` and a point, once they are packed.
+    pub(crate) fn forget(&mut self, prefix: &str) {
+        let of_prefix = |name: &str| {
+            let rest = name.strip_prefix(prefix);
+            rest.is_some_and(|rest| rest.starts_with('.'))
+        };
+        for (name, tensor) in &mut self.tensors {
+            if of_prefix(name) {
+                tensor.data = Vec::new();
+            }
+        }
     }
 
     /// Weights from values at hand, for tests and for nets that are built in memory. Each entry is
@@ -106,8 +167,7 @@ impl Weights {
             .into_iter()
             .map(|(name, shape, data)| {
                 assert_eq!(shape.iter().product::<usize>(), data.len(), "tensor {name}");
-                let half = false;
-                (name, Tensor { shape, data, half })
+                (name, Tensor::new(shape, data, false))
             })
             .collect();
         Weights {
@@ -167,7 +227,7 @@ impl Weights {
                 expected: shape.to_vec(),
             });
         }
-        match tensor.data.iter().position(|v| !v.is_finite()) {
+        match tensor.not_finite {
             Some(index) => Err(LoadError::NonFinite {
                 tensor: name.into(),
                 index,
@@ -229,23 +289,62 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), LoadError> {
     Ok(bytes[PREFIX..].split_at(length))
 }
 
-/// Stored bytes as f32.
-fn widen(name: &str, dtype: Dtype, stored: &[u8]) -> Result<Vec<f32>, LoadError> {
-    let pairs = || stored.chunks_exact(2).map(|b| [b[0], b[1]]);
-    match dtype {
-        Dtype::F32 => Ok(stored
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect()),
-        Dtype::F16 => Ok(pairs()
-            .map(|b| half::f16::from_le_bytes(b).to_f32())
-            .collect()),
-        Dtype::BF16 => Ok(pairs()
-            .map(|b| half::bf16::from_le_bytes(b).to_f32())
-            .collect()),
-        other => Err(LoadError::TensorType {
-            tensor: name.into(),
-            found: format!("{other:?}"),
-        }),
+/// Bytes of a file that are widened at a time, a multiple of the size of any number.
+const PIECE: usize = 1 << 14;
+
+/// The next `len` stored bytes as f32.
+fn widen(
+    name: &str,
+    dtype: Dtype,
+    len: usize,
+    next: &mut dyn FnMut(&mut [u8]) -> Result<(), LoadError>,
+) -> Result<Vec<f32>, LoadError> {
+    let size = match dtype {
+        Dtype::F32 => 4,
+        Dtype::F16 | Dtype::BF16 => 2,
+        other => {
+            return Err(LoadError::TensorType {
+                tensor: name.into(),
+                found: format!("{other:?}"),
+            });
+        }
+    };
+    let mut values = Vec::with_capacity(len / size);
+    let mut piece = [0; PIECE];
+    for start in (0..len).step_by(PIECE) {
+        let piece = &mut piece[..(len - start).min(PIECE)];
+        next(piece)?;
+        let pairs = piece
+            .chunks_exact(2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]));
+        match dtype {
+            Dtype::F16 => values.extend(pairs.map(widen_f16)),
+            Dtype::BF16 => values.extend(pairs.map(|b| f32::from_bits(u32::from(b) << 16))),
+            _ => values.extend(
+                piece
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            ),
+        }
+    }
+    Ok(values)
+}
+
+/// The f16 of these bits; normal numbers, which nearly all are, without detours.
+fn widen_f16(bits: u16) -> f32 {
+    match bits & 0x7c00 {
+        0 | 0x7c00 => half::f16::from_bits(bits).to_f32(),
+        _ => {
+            let (sign, rest) = (u32::from(bits >> 15), u32::from(bits & 0x7fff));
+            f32::from_bits((sign << 31) | ((rest << 13) + (112 << 23)))
+        }
+    }
+}
+
+#[test]
+fn every_f16_is_widened_exactly() {
+    for bits in 0..=u16::MAX {
+        let (found, expected) = (widen_f16(bits), half::f16::from_bits(bits).to_f32());
+        assert!(found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan());
     }
 }

@@ -161,6 +161,121 @@ fn convolutions_of_3_x_3_after_an_upsampling() {
 }
 
 #[test]
+fn transposed_and_depthwise_convolutions() {
+    let mut r = rng(12);
+    let mut tried = 0;
+    while tried < 200 {
+        let kernel = [1 + r.below(5) as usize, 1 + r.below(5) as usize];
+        let pad = |r: &mut Philox, k: usize| r.below(k as u32) as usize;
+        let padding = Padding {
+            top: pad(&mut r, kernel[0]),
+            bottom: pad(&mut r, kernel[0]),
+            left: pad(&mut r, kernel[1]),
+            right: pad(&mut r, kernel[1]),
+        };
+        let stride = 1 + r.below(3) as usize;
+        let layer = if tried % 2 == 0 {
+            Layer::ConvTranspose2d {
+                outputs: pick(&mut r, &[1, 3, 8, 17]),
+                kernel,
+                stride,
+                padding,
+            }
+        } else {
+            Layer::DepthwiseConv2d {
+                kernel,
+                stride,
+                padding,
+            }
+        };
+        let net = net(map(&mut r), 0, vec![layer, Layer::Activation(Act::Silu)]);
+        if net.output().is_ok() {
+            check(&net, tried);
+            tried += 1;
+        }
+    }
+}
+
+/// Phases that run in cells of 2 x 2 pixels.
+#[test]
+fn transposed_convolutions_of_4_x_4_on_large_maps() {
+    for (i, (channels, outputs)) in [(1, 3), (9, 8), (20, 17)].into_iter().enumerate() {
+        let input = Shape::Map {
+            channels,
+            height: 16,
+            width: 18,
+        };
+        let layer = Layer::ConvTranspose2d {
+            outputs,
+            kernel: [4, 4],
+            stride: 2,
+            padding: Padding::all(1),
+        };
+        check(
+            &net(input, 0, vec![layer, Layer::Activation(Act::Elu)]),
+            i as u64,
+        );
+    }
+}
+
+/// Functions that depend on the feature, after every kernel that they are fused into or must not be.
+#[test]
+fn layer_norms_and_bipolar_functions() {
+    // A large epsilon: nearly equal features must not magnify rounding.
+    let epsilon = 0.1;
+    let norm = Layer::LayerNorm { epsilon };
+    let odd_groups = Layer::GroupNorm { groups: 2, epsilon };
+    let depthwise = Layer::DepthwiseConv2d {
+        kernel: [3, 3],
+        stride: 1,
+        padding: Padding::all(1),
+    };
+    let transposed = |outputs| Layer::ConvTranspose2d {
+        outputs,
+        kernel: [4, 4],
+        stride: 2,
+        padding: Padding::all(1),
+    };
+    let bipolar = Layer::BipolarElu;
+    for (i, channels) in [2, 6, 10, 16, 38].into_iter().enumerate() {
+        let input = Shape::Map {
+            channels,
+            height: 6,
+            width: 9,
+        };
+        let layers = vec![
+            bipolar.clone(),
+            norm.clone(),
+            bipolar.clone(),
+            odd_groups.clone(),
+            bipolar.clone(),
+            depthwise.clone(),
+            bipolar.clone(),
+            transposed(6),
+            bipolar.clone(),
+            Layer::UpsampleNearest { factor: 2 },
+            bipolar.clone(),
+            Layer::conv(10, 3, 1),
+            bipolar.clone(),
+            Layer::Slice { start: 3, len: 4 },
+            bipolar.clone(),
+            Layer::conv(2, 3, 1),
+            bipolar.clone(),
+            norm.clone(),
+            Layer::residual(vec![norm.clone(), bipolar.clone()]),
+        ];
+        check(&net(input, 0, layers), i as u64);
+        let layers = vec![
+            norm.clone(),
+            Layer::linear(22),
+            bipolar.clone(),
+            norm.clone(),
+        ];
+        check(&net(Shape::Vector(channels), 0, layers), i as u64);
+    }
+}
+
+#[test]
 fn convolutions_with_few_outputs_on_wide_maps() {
     for (i, width) in [7, 8, 9, 16, 31, 33, 64, 65, 129].into_iter().enumerate() {
         for outputs in [1, 3, 4] {
@@ -493,7 +608,7 @@ fn bits_are_those_of_earlier_releases() {
         });
         assert_eq!(
             hash,
-            0x767b_63bd_0e4a_2353,
+            0x62c4_73a1_6c42_04ed,
             "{} gives {hash:#018x}",
             simd.name()
         );

@@ -127,6 +127,25 @@ fn layer(
             x.matmul(&weight.t()?)?.broadcast_add(tensor("bias")?)
         }
         Layer::Conv2d { .. } => unreachable!("convolutions are lowered with their neighbours"),
+        Layer::ConvTranspose2d {
+            outputs: _,
+            kernel: _,
+            stride,
+            padding,
+        } => {
+            let bias = tensor("bias")?;
+            ops::conv_transpose2d(x, tensor("weight")?, *stride, *padding)?
+                .broadcast_add(&bias.reshape((1, (), 1, 1))?)
+        }
+        Layer::DepthwiseConv2d {
+            kernel: _,
+            stride,
+            padding,
+        } => {
+            let bias = tensor("bias")?;
+            ops::depthwise_conv2d(x, tensor("weight")?, *stride, *padding)?
+                .broadcast_add(&bias.reshape((1, (), 1, 1))?)
+        }
         Layer::UpsampleNearest { factor } => {
             // candle's own upsampling has a wrong gradient where its input is used twice.
             let (b, c, h, w) = x.dims4()?;
@@ -144,6 +163,17 @@ fn layer(
             let shape = x.shape().clone();
             let map = x.reshape((x.dim(0)?, x.dim(1)?, (), 1))?;
             ops::group_norm(&map, *groups, weight, bias, f64::from(*epsilon))?.reshape(shape)
+        }
+        Layer::LayerNorm { epsilon } => {
+            let mean = x.mean_keepdim(1)?;
+            let deviation = x.broadcast_sub(&mean)?;
+            let variance = deviation.sqr()?.mean_keepdim(1)?;
+            let normal = deviation.broadcast_div(&(variance + f64::from(*epsilon))?.sqrt()?)?;
+            let mut per_feature = vec![1; x.rank()];
+            per_feature[1] = x.dim(1)?;
+            normal
+                .broadcast_mul(&tensor("weight")?.reshape(per_feature.as_slice())?)?
+                .broadcast_add(&tensor("bias")?.reshape(per_feature.as_slice())?)
         }
         Layer::Gate => {
             let half = x.dim(1)? / 2;
@@ -175,6 +205,17 @@ fn layer(
         Layer::ConcatElu => {
             let both = Tensor::cat(&[x, &x.neg()?], 1)?;
             ops::activate(&both, ops::Activation::Elu)
+        }
+        Layer::BipolarElu => {
+            let features = x.dim(1)?;
+            let signs: Vec<f32> = (0..features)
+                .map(|i| if i % 2 == 0 { 1.0 } else { -1.0 })
+                .collect();
+            let mut per_feature = vec![1; x.rank()];
+            per_feature[1] = features;
+            let signs = Tensor::from_vec(signs, per_feature, x.device())?.to_dtype(x.dtype())?;
+            let elu = ops::activate(&x.broadcast_mul(&signs)?, ops::Activation::Elu)?;
+            elu.broadcast_mul(&signs)
         }
         Layer::AppendOnes => {
             let mut dims = x.dims().to_vec();

@@ -173,7 +173,7 @@ fn flows_agree_with_referee_and_goldens_after_every_transform() {
 /// A mistake in the lowering of one layer cannot hide because no case has that layer.
 #[test]
 fn the_cases_have_every_layer_and_every_transform() {
-    fn layers(list: &[Layer], seen: &mut [bool; 15]) {
+    fn layers(list: &[Layer], seen: &mut [bool; 19]) {
         for layer in list {
             let index = match layer {
                 Layer::Linear { .. } => 0,
@@ -189,6 +189,10 @@ fn the_cases_have_every_layer_and_every_transform() {
                 Layer::ConcatElu => 12,
                 Layer::AppendOnes => 13,
                 Layer::Shift { .. } => 14,
+                Layer::ConvTranspose2d { .. } => 15,
+                Layer::DepthwiseConv2d { .. } => 16,
+                Layer::LayerNorm { .. } => 17,
+                Layer::BipolarElu => 18,
                 Layer::Sum(branches) => {
                     branches.iter().for_each(|b| layers(b, seen));
                     10
@@ -201,11 +205,11 @@ fn the_cases_have_every_layer_and_every_transform() {
             seen[index] = true;
         }
     }
-    let mut seen = [false; 15];
+    let mut seen = [false; 19];
     cases::nets()
         .iter()
         .for_each(|case| layers(&case.net.layers, &mut seen));
-    assert_eq!(seen, [true; 15]);
+    assert_eq!(seen, [true; 19]);
     let mut seen = [false; 12];
     let flows = [cases::flows(), cases::continuous_flows()].concat();
     for transform in flows.iter().flat_map(|case| &case.flow.transforms) {

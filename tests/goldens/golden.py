@@ -55,11 +55,11 @@ class Case:
             layer.bias.copy_(bias)
         return layer
 
-    def conv(self, path, inputs, outputs, kernel, stride=1, pad=(0, 0, 0, 0), mask=None):
+    def conv(self, path, inputs, outputs, kernel, stride=1, pad=(0, 0, 0, 0), mask=None, groups=1):
         """`pad` is (left, right, top, bottom), torch's order."""
-        layer = torch.nn.Conv2d(inputs, outputs, kernel, stride=stride)
-        kh, kw = kernel
-        weight = self.weight(path, "weight", outputs, inputs, kh, kw, fan_in=inputs * kh * kw)
+        layer = torch.nn.Conv2d(inputs, outputs, kernel, stride=stride, groups=groups)
+        (kh, kw), seen = kernel, inputs // groups
+        weight = self.weight(path, "weight", outputs, seen, kh, kw, fan_in=seen * kh * kw)
         bias = self.weight(path, "bias", outputs)
         if mask is not None:
             keep = torch.ones(kh, kw)
@@ -70,6 +70,22 @@ class Case:
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)
         return torch.nn.Sequential(torch.nn.ZeroPad2d(pad), layer)
+
+    def conv_transpose(self, path, inputs, outputs, kernel, stride):
+        layer = torch.nn.ConvTranspose2d(inputs, outputs, kernel, stride=stride)
+        weight = self.weight(path, "weight", inputs, outputs, *kernel, fan_in=inputs * kernel[0] * kernel[1])
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            layer.bias.copy_(self.weight(path, "bias", outputs))
+        return layer
+
+    def layer_norm(self, path, features, epsilon):
+        """Over the features of each pixel."""
+        layer = torch.nn.LayerNorm(features, eps=f32(epsilon))
+        with torch.no_grad():
+            layer.weight.copy_(self.weight(path, "weight", features, mean=1.0))
+            layer.bias.copy_(self.weight(path, "bias", features))
+        return lambda x: layer(x.movedim(1, -1)).movedim(-1, 1)
 
     def group_norm(self, path, channels, groups, epsilon):
         layer = torch.nn.GroupNorm(groups, channels, eps=f32(epsilon))

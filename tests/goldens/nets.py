@@ -247,7 +247,58 @@ def dense():
     g.after("6", F.leaky_relu(x, f32(0.01)))
 
 
+def transposed():
+    """A stage of a published flow-VAE decoder: transposed convolution, layer norm, bipolar ELU, separable residual;
+    and transposed convolutions of uneven kernels."""
+    def depthwise(kernel, stride=1, pad=1):
+        padding = dict.fromkeys(["top", "bottom", "left", "right"], pad)
+        return {"depthwise_conv2d": {"kernel": kernel, "stride": stride, "padding": padding}}
+
+    norm = {"layer_norm": {"epsilon": 0.001}}
+    g = case("transposed", 6, {
+        "input": {"map": {"channels": 5, "height": 3, "width": 2}},
+        "context": 0,
+        "layers": [
+            {"conv_transpose2d": {
+                "outputs": 6, "kernel": [4, 4], "stride": 2,
+                "padding": {"top": 1, "bottom": 1, "left": 1, "right": 1},
+            }},
+            norm,
+            "bipolar_elu",
+            {"sum": [[], [depthwise([3, 3]), conv(6, [1, 1]), norm, "bipolar_elu", depthwise([3, 3])]]},
+            {"conv_transpose2d": {
+                "outputs": 3, "kernel": [2, 5], "stride": 3,
+                "padding": {"top": 0, "bottom": 0, "left": 3, "right": 2},
+            }},
+            depthwise([3, 5], stride=2, pad=2),
+            {"reshape": {"vector": 3 * 10 * 5}},
+            norm,
+            "bipolar_elu",
+        ],
+    })  # fmt: skip
+    x = g.given("input", g.normal(2, 5, 3, 2))
+    x = g.after("0", g.conv_transpose("0", 5, 6, (4, 4), 2)(x)[..., 1:-1, 1:-1])
+    x = g.after("1", g.layer_norm("1", 6, 0.001)(x))
+    x = g.after("2", bipolar_elu(x))
+    r = g.after("3.1.0", g.conv("3.1.0", 6, 6, (3, 3), pad=(1, 1, 1, 1), groups=6)(x))
+    r = g.after("3.1.1", g.conv("3.1.1", 6, 6, (1, 1))(r))
+    r = g.after("3.1.2", g.layer_norm("3.1.2", 6, 0.001)(r))
+    r = g.after("3.1.3", bipolar_elu(r))
+    r = g.after("3.1.4", g.conv("3.1.4", 6, 6, (3, 3), pad=(1, 1, 1, 1), groups=6)(r))
+    x = g.after("3", x + r)
+    x = g.after("4", g.conv_transpose("4", 6, 3, (2, 5), 3)(x)[..., 3:-2])
+    x = g.after("5", g.conv("5", 3, 3, (3, 5), stride=2, pad=(2, 2, 2, 2), groups=3)(x))
+    x = g.after("6", x.flatten(1))
+    x = g.after("7", g.layer_norm("7", 150, 0.001)(x))
+    g.after("8", bipolar_elu(x))
+
+
+def bipolar_elu(x):
+    even, odd = F.elu(x[:, 0::2]), -F.elu(-x[:, 1::2])
+    return torch.stack([even, odd], 2).flatten(1, 2)
+
+
 with torch.no_grad():
-    for make in [decoder, encoder, masked, made, dense]:
+    for make in [decoder, encoder, masked, made, dense, transposed]:
         make()
 write(pathlib.Path(__file__).with_name("nets.safetensors"), CASES, SPECS, {"torch": version("torch")})

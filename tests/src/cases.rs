@@ -86,21 +86,43 @@ pub fn conv(
     outputs: usize,
     kernel: [usize; 2],
     stride: usize,
-    [top, bottom, left, right]: [usize; 4],
+    padding: [usize; 4],
     mask: Option<CausalMask>,
 ) -> Layer {
-    let padding = Padding {
-        top,
-        bottom,
-        left,
-        right,
-    };
     Layer::Conv2d {
         outputs,
         kernel,
         stride,
-        padding,
+        padding: sides(padding),
         mask,
+    }
+}
+
+/// A transposed convolution.
+pub fn transposed(outputs: usize, kernel: [usize; 2], stride: usize, padding: [usize; 4]) -> Layer {
+    Layer::ConvTranspose2d {
+        outputs,
+        kernel,
+        stride,
+        padding: sides(padding),
+    }
+}
+
+/// A convolution of each channel by itself.
+pub fn depthwise(kernel: [usize; 2], stride: usize, padding: [usize; 4]) -> Layer {
+    Layer::DepthwiseConv2d {
+        kernel,
+        stride,
+        padding: sides(padding),
+    }
+}
+
+fn sides([top, bottom, left, right]: [usize; 4]) -> Padding {
+    Padding {
+        top,
+        bottom,
+        left,
+        right,
     }
 }
 

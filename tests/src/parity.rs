@@ -90,11 +90,15 @@ fn moves_only(layers: &[Layer]) -> bool {
         Layer::Sum(branches) => branches.len() == 1 && moves_only(&branches[0]),
         Layer::Linear { .. }
         | Layer::Conv2d { .. }
+        | Layer::ConvTranspose2d { .. }
+        | Layer::DepthwiseConv2d { .. }
         | Layer::Activation(_)
         | Layer::Scale(_)
         | Layer::GroupNorm { .. }
+        | Layer::LayerNorm { .. }
         | Layer::Gate
-        | Layer::ConcatElu => false,
+        | Layer::ConcatElu
+        | Layer::BipolarElu => false,
     })
 }
 

@@ -161,6 +161,47 @@ impl Referee {
                 };
                 geometry.convolve(&item, *outputs, tensor("weight"), tensor("bias"))
             }
+            Layer::ConvTranspose2d {
+                outputs,
+                kernel,
+                stride,
+                padding,
+            } => {
+                let geometry = Geometry {
+                    kernel: *kernel,
+                    stride: *stride,
+                    padding,
+                    mask: None,
+                };
+                geometry.scatter(&item, *outputs, tensor("weight"), tensor("bias"))
+            }
+            Layer::DepthwiseConv2d {
+                kernel,
+                stride,
+                padding,
+            } => {
+                let geometry = Geometry {
+                    kernel: *kernel,
+                    stride: *stride,
+                    padding,
+                    mask: None,
+                };
+                let (n, taps) = (item.plane(), kernel[0] * kernel[1]);
+                let mut whole: Option<Item> = None;
+                for c in 0..item.features {
+                    let one = item.with(1, item.data[c * n..(c + 1) * n].to_vec());
+                    let weight = &tensor("weight")[c * taps..(c + 1) * taps];
+                    let map = geometry.convolve(&one, 1, weight, &tensor("bias")[c..=c]);
+                    match &mut whole {
+                        None => whole = Some(map),
+                        Some(whole) => {
+                            whole.data.extend(map.data);
+                            whole.features += 1;
+                        }
+                    }
+                }
+                whole.expect("a channel")
+            }
             Layer::UpsampleNearest { factor } => upsample(&item, *factor),
             Layer::Activation(act) => item.with(
                 item.features,
@@ -176,6 +217,21 @@ impl Referee {
             Layer::GroupNorm { groups, epsilon } => {
                 let epsilon = f64::from(*epsilon);
                 group_norm(&item, *groups, epsilon, tensor("weight"), tensor("bias"))
+            }
+            Layer::LayerNorm { epsilon } => {
+                let (n, count) = (item.plane(), item.features as f64);
+                let (weight, bias) = (tensor("weight"), tensor("bias"));
+                let mut data = item.data.clone();
+                for pixel in 0..n {
+                    let values = || item.data[pixel..].iter().step_by(n);
+                    let mean = values().sum::<f64>() / count;
+                    let variance = values().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+                    let deviation = (variance + f64::from(*epsilon)).sqrt();
+                    for (c, v) in values().enumerate() {
+                        data[c * n + pixel] = (v - mean) / deviation * weight[c] + bias[c];
+                    }
+                }
+                item.with(item.features, data)
             }
             Layer::Gate => {
                 let (a, b) = item.data.split_at(item.data.len() / 2);
@@ -195,6 +251,16 @@ impl Referee {
                 let both = positive.clone().chain(positive.map(|v| -v));
                 let elu = both.map(|v| if v > 0.0 { v } else { v.exp_m1() }).collect();
                 item.with(2 * item.features, elu)
+            }
+            Layer::BipolarElu => {
+                let elu = |v: f64| if v > 0.0 { v } else { v.exp_m1() };
+                let n = item.plane();
+                let bipolar = item
+                    .data
+                    .iter()
+                    .enumerate()
+                    .map(|(at, &v)| if at / n % 2 == 0 { elu(v) } else { -elu(-v) });
+                item.with(item.features, bipolar.collect())
             }
             Layer::AppendOnes => {
                 let mut data = item.data.clone();
@@ -305,6 +371,42 @@ impl Geometry<'_> {
                         }
                     }
                     data.push(sum);
+                }
+            }
+        }
+        Item {
+            data,
+            features: outputs,
+            pixels: Some((rows, columns)),
+        }
+    }
+
+    /// Transposed: every input pixel adds to the outputs under the kernel laid on it.
+    fn scatter(&self, item: &Item, outputs: usize, w: &[f64], b: &[f64]) -> Item {
+        let (h, width) = item.pixels.expect("a transposed convolution on a vector");
+        let ([kh, kw], p) = (self.kernel, self.padding);
+        let rows = (h - 1) * self.stride + kh - p.top - p.bottom;
+        let columns = (width - 1) * self.stride + kw - p.left - p.right;
+        let mut data: Vec<f64> = (0..outputs * rows * columns)
+            .map(|at| b[at / (rows * columns)])
+            .collect();
+        for c in 0..item.features {
+            for (at, value) in item.data[c * h * width..(c + 1) * h * width]
+                .iter()
+                .enumerate()
+            {
+                for o in 0..outputs {
+                    for tap in 0..kh * kw {
+                        let y = (at / width * self.stride + tap / kw).checked_sub(p.top);
+                        let x = (at % width * self.stride + tap % kw).checked_sub(p.left);
+                        if let (Some(y), Some(x)) = (y, x)
+                            && y < rows
+                            && x < columns
+                        {
+                            let weight = w[(c * outputs + o) * kh * kw + tap];
+                            data[(o * rows + y) * columns + x] += weight * value;
+                        }
+                    }
                 }
             }
         }

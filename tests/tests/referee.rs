@@ -19,6 +19,8 @@ fn layer_name(layer: &Layer) -> &'static str {
         } => "masked linear",
         Layer::Conv2d { mask: None, .. } => "convolution",
         Layer::Conv2d { mask: Some(_), .. } => "masked convolution",
+        Layer::ConvTranspose2d { .. } => "transposed convolution",
+        Layer::DepthwiseConv2d { .. } => "depthwise convolution",
         Layer::UpsampleNearest { .. } => "upsampling",
         Layer::Activation(act) => match act {
             Act::Relu => "relu",
@@ -32,10 +34,12 @@ fn layer_name(layer: &Layer) -> &'static str {
         },
         Layer::Scale(_) => "scale",
         Layer::GroupNorm { .. } => "group norm",
+        Layer::LayerNorm { .. } => "layer norm",
         Layer::Gate => "gate",
         Layer::Reshape(_) => "reshape",
         Layer::AppendContext => "context",
         Layer::ConcatElu => "concat-elu",
+        Layer::BipolarElu => "bipolar elu",
         Layer::AppendOnes => "ones",
         Layer::Shift { .. } => "shift",
         Layer::Slice { .. } => "slice",
@@ -44,7 +48,7 @@ fn layer_name(layer: &Layer) -> &'static str {
     }
 }
 
-const LAYERS: usize = 24;
+const LAYERS: usize = 28;
 
 fn transform_name(transform: &Transform) -> &'static str {
     match transform {

@@ -125,6 +125,10 @@ fn step(layer: &Layer, value: Value, context: usize, path: &str) -> Result<Value
             last = vec![seen; *outputs];
         }
         Layer::Activation(_) | Layer::Scale(_) => {}
+        Layer::BipolarElu => return refuse("BipolarElu"),
+        Layer::ConvTranspose2d { .. } => return refuse("ConvTranspose2d"),
+        Layer::DepthwiseConv2d { .. } => return refuse("DepthwiseConv2d"),
+        Layer::LayerNorm { .. } => return refuse("LayerNorm"),
         Layer::Gate => {
             let half = last.len() / 2;
             last = (0..half).map(|i| last[i].max(last[i + half])).collect();

@@ -159,6 +159,30 @@ pub enum Layer {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mask: Option<CausalMask>,
     },
+    /// Transposed convolution of a map, as deep-learning frameworks define `conv_transpose2d`: input pixel
+    /// (y, x) adds its products with the kernel at rows `stride` y - `padding.top` + 0 .. kernel height, columns
+    /// alike; what falls outside is cut off. (rows - 1) `stride` + kernel height - top - bottom rows come out.
+    /// Tensors `weight` \[inputs, outputs, kernel height, kernel width\], `bias` \[outputs\].
+    ConvTranspose2d {
+        /// Number of output channels.
+        outputs: usize,
+        /// Kernel \[height, width\].
+        kernel: [usize; 2],
+        /// Output rows and columns for each of the input.
+        stride: usize,
+        /// Rows and columns cut off.
+        padding: Padding,
+    },
+    /// A convolution of each channel by itself. Tensors `weight` \[channels, 1, kernel height, kernel width\],
+    /// `bias` \[channels\].
+    DepthwiseConv2d {
+        /// Kernel \[height, width\].
+        kernel: [usize; 2],
+        /// Step in both directions.
+        stride: usize,
+        /// Zeros around the input.
+        padding: Padding,
+    },
     /// Every pixel repeated `factor` times in both directions.
     UpsampleNearest {
         /// 2 or more.
@@ -176,11 +200,20 @@ pub enum Layer {
         /// Added to the variance.
         epsilon: f32,
     },
+    /// Layer normalisation (Ba et al. 2016) over the features of each pixel, or of a vector, then
+    /// `weight` x + `bias` per feature. Variance is the biased one.
+    LayerNorm {
+        /// Added to the variance.
+        epsilon: f32,
+    },
     /// a * sigmoid(b), where a and b are the first and second half of the features.
     Gate,
     /// elu(x) of every feature, then elu(-x) of every feature: twice as many (Salimans et al. 2017,
     /// PixelCNN++).
     ConcatElu,
+    /// elu(x) of features 0, 2, 4 ..., -elu(-x) of features 1, 3, 5 ..., of which there are as many (Eidnes and
+    /// Nokland 2017, arXiv:1709.04054).
+    BipolarElu,
     /// The same elements in row-major order under another shape of equal length.
     Reshape(Shape),
     /// Appends the context: elements of a vector, or one constant plane per value of a map.

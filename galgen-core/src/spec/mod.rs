@@ -19,6 +19,7 @@ mod net;
 mod reach;
 mod transform;
 mod velocity;
+mod window;
 
 pub use causal::Offset;
 pub use element::{

@@ -1,5 +1,6 @@
 //! A network: its input, its layers, and what follows from them (shapes, tensors, checks).
 
+use super::window::{spread, window};
 use super::{Layer, Shape};
 use crate::math::act::Act;
 use alloc::format;
@@ -11,8 +12,6 @@ use serde::{Deserialize, Serialize};
 pub(super) const MAX_ELEMENTS: usize = 1 << 23;
 /// Most layers and branches of a net, all depths together; a PixelCNN++ has about 1,500.
 pub(super) const MAX_LAYERS: usize = 4096;
-/// Largest side of a convolution's kernel.
-const MAX_KERNEL: usize = 64;
 /// Most parameters of a net: 2^28, 1 GB of f32.
 pub(super) const MAX_PARAMETERS: usize = 1 << 28;
 /// Deepest nesting of composite layers.
@@ -109,12 +108,16 @@ impl Net {
                 }
                 Layer::Linear { .. }
                 | Layer::Conv2d { .. }
+                | Layer::ConvTranspose2d { .. }
+                | Layer::DepthwiseConv2d { .. }
                 | Layer::UpsampleNearest { .. }
                 | Layer::Activation(_)
                 | Layer::Scale(_)
                 | Layer::GroupNorm { .. }
+                | Layer::LayerNorm { .. }
                 | Layer::Gate
                 | Layer::ConcatElu
+                | Layer::BipolarElu
                 | Layer::Reshape(_)
                 | Layer::AppendContext
                 | Layer::AppendOnes
@@ -205,41 +208,39 @@ impl Layer {
                 stride,
                 padding,
                 mask: _,
-            } => {
-                let Shape::Map { height, width, .. } = input else {
-                    return fail(format!("Conv2d needs a map, found {input:?}"));
-                };
-                if *stride == 0 || kernel.contains(&0) {
-                    return fail(format!(
-                        "kernel {kernel:?} and stride {stride} must be 1 or more"
-                    ));
-                }
-                if kernel.iter().any(|&side| side > MAX_KERNEL) {
-                    return fail(format!(
-                        "kernel {kernel:?}, expected sides of at most {MAX_KERNEL}"
-                    ));
-                }
-                let p = padding;
-                if [p.top, p.bottom].iter().any(|&p| p >= kernel[0])
-                    || [p.left, p.right].iter().any(|&p| p >= kernel[1])
-                {
-                    return fail(format!(
-                        "padding {p:?} must be smaller than the kernel {kernel:?}"
-                    ));
-                }
-                let h = height.saturating_add(p.top + p.bottom);
-                let w = width.saturating_add(p.left + p.right);
-                if h < kernel[0] || w < kernel[1] {
-                    return fail(format!(
-                        "kernel {kernel:?} is larger than the padded map {h} x {w}"
-                    ));
-                }
-                Shape::Map {
+            } => match window(input, *kernel, *stride, *padding) {
+                Ok([height, width]) => Shape::Map {
                     channels: *outputs,
-                    height: (h - kernel[0]) / stride + 1,
-                    width: (w - kernel[1]) / stride + 1,
-                }
-            }
+                    height,
+                    width,
+                },
+                Err(problem) => return fail(problem),
+            },
+            Layer::DepthwiseConv2d {
+                kernel,
+                stride,
+                padding,
+            } => match window(input, *kernel, *stride, *padding) {
+                Ok([height, width]) => Shape::Map {
+                    channels: input.features(),
+                    height,
+                    width,
+                },
+                Err(problem) => return fail(problem),
+            },
+            Layer::ConvTranspose2d {
+                outputs,
+                kernel,
+                stride,
+                padding,
+            } => match spread(input, *kernel, *stride, *padding) {
+                Ok([height, width]) => Shape::Map {
+                    channels: *outputs,
+                    height,
+                    width,
+                },
+                Err(problem) => return fail(problem),
+            },
             Layer::UpsampleNearest { factor } => {
                 let Shape::Map {
                     channels,
@@ -282,12 +283,27 @@ impl Layer {
                 }
                 input
             }
+            Layer::LayerNorm { epsilon } => {
+                if !(epsilon.is_finite() && *epsilon > 0.0) {
+                    return fail(format!("epsilon {epsilon}, expected a positive number"));
+                }
+                input
+            }
             Layer::Gate => {
                 let c = input.features();
                 if !c.is_multiple_of(2) {
                     return fail(format!("Gate needs an even number of features, found {c}"));
                 }
                 input.with_features(c / 2)
+            }
+            Layer::BipolarElu => {
+                let c = input.features();
+                if !c.is_multiple_of(2) {
+                    return fail(format!(
+                        "BipolarElu needs an even number of features, found {c}"
+                    ));
+                }
+                input
             }
             Layer::Reshape(shape) => {
                 if shape.len() != input.len() {
@@ -396,7 +412,32 @@ fn layer_tensors(path: &str, layer: &Layer, input: Shape, out: &mut Vec<TensorSp
             );
             push("bias", alloc::vec![*outputs], Role::Bias);
         }
-        Layer::GroupNorm { .. } => {
+        Layer::ConvTranspose2d {
+            outputs,
+            kernel,
+            stride,
+            ..
+        } => {
+            // Of the taps of a kernel, an output sees one in stride^2.
+            let taps = kernel.map(|side| side.div_ceil(*stride));
+            let fan_in = c.saturating_mul(taps[0]).saturating_mul(taps[1]);
+            push(
+                "weight",
+                alloc::vec![c, *outputs, kernel[0], kernel[1]],
+                Role::Weight { fan_in },
+            );
+            push("bias", alloc::vec![*outputs], Role::Bias);
+        }
+        Layer::DepthwiseConv2d { kernel, .. } => {
+            let fan_in = kernel[0] * kernel[1];
+            push(
+                "weight",
+                alloc::vec![c, 1, kernel[0], kernel[1]],
+                Role::Weight { fan_in },
+            );
+            push("bias", alloc::vec![c], Role::Bias);
+        }
+        Layer::GroupNorm { .. } | Layer::LayerNorm { .. } => {
             push("weight", alloc::vec![c], Role::Gain);
             push("bias", alloc::vec![c], Role::Bias);
         }
@@ -405,6 +446,7 @@ fn layer_tensors(path: &str, layer: &Layer, input: Shape, out: &mut Vec<TensorSp
         | Layer::Scale(_)
         | Layer::Gate
         | Layer::ConcatElu
+        | Layer::BipolarElu
         | Layer::Reshape(_)
         | Layer::AppendContext
         | Layer::AppendOnes

@@ -25,7 +25,11 @@ fn layer(layer: &Layer, values: Vec<Reach>, context: usize) -> Option<Vec<Reach>
             Some(degrees) => masked(&values, degrees),
             None => alloc::vec![widest(&values); *outputs],
         },
-        Layer::Activation(_) | Layer::Scale(_) | Layer::Reshape(Shape::Vector(_)) => values,
+        Layer::Activation(_)
+        | Layer::Scale(_)
+        | Layer::BipolarElu
+        | Layer::Reshape(Shape::Vector(_)) => values,
+        Layer::LayerNorm { .. } => alloc::vec![widest(&values); values.len()],
         Layer::GroupNorm { groups, .. } => {
             let size = values.len() / groups;
             let group = |g: &[Reach]| core::iter::repeat_n(widest(g), size);
@@ -66,6 +70,8 @@ fn layer(layer: &Layer, values: Vec<Reach>, context: usize) -> Option<Vec<Reach>
             all
         }
         Layer::Conv2d { .. }
+        | Layer::ConvTranspose2d { .. }
+        | Layer::DepthwiseConv2d { .. }
         | Layer::Shift { .. }
         | Layer::UpsampleNearest { .. }
         | Layer::Reshape(Shape::Map { .. }) => {

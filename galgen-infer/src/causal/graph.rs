@@ -185,7 +185,13 @@ impl<'a> Graph<'a> {
                 }
                 // To the same shape.
                 Layer::Reshape(_) => value,
-                Layer::Linear { .. } | Layer::UpsampleNearest { .. } | Layer::GroupNorm { .. } => {
+                Layer::Linear { .. }
+                | Layer::ConvTranspose2d { .. }
+                | Layer::DepthwiseConv2d { .. }
+                | Layer::UpsampleNearest { .. }
+                | Layer::GroupNorm { .. }
+                | Layer::LayerNorm { .. }
+                | Layer::BipolarElu => {
                     unreachable!("refused by the check of causality")
                 }
             };

@@ -281,6 +281,10 @@ impl Build<'_> {
                 Ok(whole)
             }
             Layer::GroupNorm { .. }
+            | Layer::LayerNorm { .. }
+            | Layer::BipolarElu
+            | Layer::ConvTranspose2d { .. }
+            | Layer::DepthwiseConv2d { .. }
             | Layer::ConcatElu
             | Layer::AppendOnes
             | Layer::Shift { .. }

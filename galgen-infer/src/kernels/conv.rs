@@ -17,7 +17,7 @@
 
 use super::Simd;
 use super::aligned::Aligned;
-use super::elementary::Pointwise;
+use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes};
 use super::view::View;
 use alloc::vec::Vec;
@@ -147,6 +147,8 @@ fn runs(taps: &[Tap], input: View) -> Vec<Run> {
 const TILES_8: [(Tile, usize); 4] = [((6, 2), 100), ((4, 2), 120), ((8, 1), 125), ((4, 1), 200)];
 /// With 32 registers.
 const TILES_16: [(Tile, usize); 4] = [((8, 2), 100), ((8, 1), 105), ((4, 2), 110), ((4, 1), 130)];
+/// Portable code has one shape, so that there is little of it: without multiply-adds of the hardware it is slow in any.
+const TILES_4: [(Tile, usize); 1] = [((4, 1), 100)];
 /// One pixel needs several vectors.
 const TILES_ONE_PIXEL: [(Tile, usize); 4] =
     [((1, 8), 100), ((1, 4), 100), ((1, 2), 100), ((1, 1), 100)];
@@ -154,6 +156,8 @@ const TILES_ONE_PIXEL: [(Tile, usize); 4] =
 /// The tile with the least time, padded work included; the first of those that are equal.
 pub(super) fn tile(lanes: usize, outputs: usize, pixels: usize) -> Tile {
     let tiles: &[(Tile, usize)] = match (pixels, lanes) {
+        (1, 4) => &[((1, 1), 100)],
+        (_, 4) => &TILES_4,
         (1, _) => &TILES_ONE_PIXEL,
         (_, 16) => &TILES_16,
         _ => &TILES_8,
@@ -196,15 +200,16 @@ struct Job<'a> {
 impl Kernel for Job<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
+        // The tiles of other vectors than these are left out of the program.
         match self.conv.tile {
-            (6, 2) => self.tiles::<L, 6, 2>(l),
-            (4, 2) => self.tiles::<L, 4, 2>(l),
-            (8, 2) => self.tiles::<L, 8, 2>(l),
-            (8, 1) => self.tiles::<L, 8, 1>(l),
+            (6, 2) if L::N == 8 => self.tiles::<L, 6, 2>(l),
+            (4, 2) if L::N > 4 => self.tiles::<L, 4, 2>(l),
+            (8, 2) if L::N == 16 => self.tiles::<L, 8, 2>(l),
+            (8, 1) if L::N > 4 => self.tiles::<L, 8, 1>(l),
             (4, 1) => self.tiles::<L, 4, 1>(l),
-            (1, 8) => self.tiles::<L, 1, 8>(l),
-            (1, 4) => self.tiles::<L, 1, 4>(l),
-            (1, 2) => self.tiles::<L, 1, 2>(l),
+            (1, 8) if L::N > 4 => self.tiles::<L, 1, 8>(l),
+            (1, 4) if L::N > 4 => self.tiles::<L, 1, 4>(l),
+            (1, 2) if L::N > 4 => self.tiles::<L, 1, 2>(l),
             (1, 1) => self.tiles::<L, 1, 1>(l),
             other => unreachable!("no kernel for tile {other:?}"),
         }
@@ -227,6 +232,25 @@ impl Job<'_> {
                 &conv.weights[index * conv.depth * conv.block..][..conv.depth * conv.block];
             let bias = &conv.bias[index * conv.block..][..conv.block];
             let columns = conv.block.min(conv.outputs - first);
+            if output.width >= P {
+                // Tiles of neighbours in a row; the last one of a row begins where it ends with it.
+                for y in 0..output.height {
+                    let row = input.offset + conv.stride * y * input.row;
+                    let to_row = output.offset + y * output.row + first;
+                    for x in (0..output.width).step_by(P) {
+                        let x = x.min(output.width - P);
+                        let (mut from, mut to) = ([0; P], [0; P]);
+                        for p in 0..P {
+                            from[p] = row + conv.stride * (x + p) * input.pixel;
+                            to[p] = to_row + (x + p) * output.pixel;
+                        }
+                        // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the
+                        // inputs and outputs lie within the arena; weights and bias have the lengths sliced.
+                        unsafe { conv.tile::<L, P, V>(l, base, from, to, weights, bias, columns) };
+                    }
+                }
+                continue;
+            }
             let (mut y, mut x) = (0, 0);
             for start in (0..pixels).step_by(P) {
                 let (mut from, mut to) = ([0; P], [0; P]);
@@ -241,15 +265,35 @@ impl Job<'_> {
                         }
                     }
                 }
-                // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the
-                // inputs and outputs lie within the arena; weights and bias have the lengths sliced.
-                unsafe {
-                    let starts = |run: &Run| (from.map(|at| base.add(at + run.offset)), run.len);
-                    let runs = conv.runs.iter().map(starts);
-                    let acc = tile_sum::<L, P, V>(l, runs, weights.as_ptr(), bias);
-                    tile_store::<L, P, V>(l, acc, &conv.functions, base, to, columns);
-                }
+                // SAFETY: as above.
+                unsafe { conv.tile::<L, P, V>(l, base, from, to, weights, bias, columns) };
             }
+        }
+    }
+}
+
+impl Conv {
+    /// # Safety
+    /// `from` and `to` are the places of output pixels of a call and of their inputs; `weights` and `bias` are
+    /// those of a block of outputs, of which there are `columns`.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn tile<L: Lanes, const P: usize, const V: usize>(
+        &self,
+        l: L,
+        base: *mut f32,
+        from: [usize; P],
+        to: [usize; P],
+        weights: &[f32],
+        bias: &[f32],
+        columns: usize,
+    ) {
+        // SAFETY: by the caller.
+        unsafe {
+            let starts = |run: &Run| (from.map(|at| base.add(at + run.offset)), run.len);
+            let runs = self.runs.iter().map(starts);
+            let acc = tile_sum::<L, P, V>(l, runs, weights.as_ptr(), bias);
+            tile_store::<L, P, V>(l, acc, &self.functions, base, to, columns);
         }
     }
 }
@@ -304,13 +348,7 @@ pub(super) unsafe fn tile_store<L: Lanes, const P: usize, const V: usize>(
     to: [usize; P],
     columns: usize,
 ) {
-    for f in functions {
-        for row in &mut acc {
-            for v in row {
-                *v = f.apply(l, *v);
-            }
-        }
-    }
+    apply_all(l, functions, acc.as_flattened_mut());
     for (row, to) in acc.iter().zip(to) {
         for (v, &value) in row.iter().enumerate() {
             // SAFETY: columns v N .. of the pixel, as many as there are.

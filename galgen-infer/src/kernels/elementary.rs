@@ -5,7 +5,7 @@
 //! the result is at least [`SMALL`] in size, and an absolute error below [`SMALL`] elsewhere
 //! (where results pass into zero). Infinities give the limits, NaN gives NaN.
 
-use super::lanes::Lanes;
+use super::lanes::{Kernel, Lanes, MOST_LANES, load_part, store_part};
 use galgen_core::math::act::Act;
 
 /// Largest error of any activation in units in the last place of an f32, where the result is at
@@ -21,6 +21,8 @@ pub(crate) enum Pointwise {
     Act(Act),
     /// Multiplication by a constant.
     Scale(f32),
+    /// [`Layer::BipolarElu`](galgen_core::spec::Layer::BipolarElu), of vectors that start at an even feature.
+    BipolarElu,
 }
 
 impl Pointwise {
@@ -28,18 +30,96 @@ impl Pointwise {
     pub(crate) fn apply<L: Lanes>(self, l: L, x: L::V) -> L::V {
         match self {
             Pointwise::Scale(factor) => l.mul(x, l.splat(factor)),
+            Pointwise::BipolarElu => {
+                // SAFETY: as many numbers as in the widest vector.
+                let signs = unsafe { l.load(ALTERNATING.as_ptr()) };
+                l.mul(signs, elu(l, l.mul(signs, x)))
+            }
             Pointwise::Act(act) => match act {
                 Act::Relu => l.max(l.splat(0.0), x),
                 Act::LeakyRelu { slope } => {
                     l.select_gt(x, l.splat(0.0), x, l.mul(x, l.splat(slope)))
                 }
-                Act::Elu => l.select_gt(x, l.splat(0.0), x, expm1(l, l.min(l.splat(0.0), x))),
+                Act::Elu => elu(l, x),
                 Act::Silu => silu(l, x),
                 Act::Tanh => tanh(l, x),
                 Act::Sigmoid => sigmoid(l, x),
                 Act::Softplus => softplus(l, x),
                 Act::Asinh => asinh(l, x),
             },
+        }
+    }
+}
+
+/// The signs of even and odd features.
+const ALTERNATING: [f32; MOST_LANES] = {
+    let mut signs = [1.0; MOST_LANES];
+    let mut i = 1;
+    while i < MOST_LANES {
+        signs[i] = -1.0;
+        i += 2;
+    }
+    signs
+};
+
+#[inline(always)]
+fn elu<L: Lanes>(l: L, x: L::V) -> L::V {
+    l.select_gt(x, l.splat(0.0), x, expm1(l, l.min(l.splat(0.0), x)))
+}
+
+/// Applies `functions`, in order, to vectors. The code of all activations is long: it is there once for each level of
+/// instructions, not once in each place of each shape of a tile.
+#[inline(always)]
+pub(crate) fn apply_all<L: Lanes>(l: L, functions: &[Pointwise], vectors: &mut [L::V]) {
+    let numbers = vectors.as_mut_ptr().cast::<f32>();
+    // SAFETY: a vector is N numbers of f32, and these are borrowed.
+    unsafe { apply_run(l, functions, numbers, numbers, vectors.len() * L::N) }
+}
+
+/// The same for `len` numbers, read at `from` and written at `to`.
+///
+/// # Safety
+/// They can be read and written; the two are the same or do not overlap.
+#[inline(always)]
+pub(crate) unsafe fn apply_run<L: Lanes>(
+    l: L,
+    functions: &[Pointwise],
+    from: *const f32,
+    to: *mut f32,
+    len: usize,
+) {
+    if !functions.is_empty() || from != to {
+        l.apart(Run {
+            functions,
+            from,
+            to,
+            len,
+        });
+    }
+}
+
+/// Functions of a run of numbers, as [`apply_run`] takes them.
+struct Run<'a> {
+    functions: &'a [Pointwise],
+    from: *const f32,
+    to: *mut f32,
+    len: usize,
+}
+
+impl Kernel for Run<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        for i in (0..self.len).step_by(L::N) {
+            let count = self.len - i;
+            // SAFETY: numbers i .. i + N of the run, or as many as are left.
+            unsafe {
+                let mut value = load_part(l, self.from.add(i), count);
+                // A loop, not a fold: a closure is compiled without the instructions of `l`.
+                for f in self.functions {
+                    value = f.apply(l, value);
+                }
+                store_part(l, self.to.add(i), value, count);
+            }
         }
     }
 }

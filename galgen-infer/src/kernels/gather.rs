@@ -108,14 +108,14 @@ impl Kernel for Job<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
         match self.conv.tile {
-            (6, 2) => self.tiles::<L, 6, 2>(l),
-            (4, 2) => self.tiles::<L, 4, 2>(l),
-            (8, 2) => self.tiles::<L, 8, 2>(l),
-            (8, 1) => self.tiles::<L, 8, 1>(l),
+            (6, 2) if L::N == 8 => self.tiles::<L, 6, 2>(l),
+            (4, 2) if L::N > 4 => self.tiles::<L, 4, 2>(l),
+            (8, 2) if L::N == 16 => self.tiles::<L, 8, 2>(l),
+            (8, 1) if L::N > 4 => self.tiles::<L, 8, 1>(l),
             (4, 1) => self.tiles::<L, 4, 1>(l),
-            (1, 8) => self.tiles::<L, 1, 8>(l),
-            (1, 4) => self.tiles::<L, 1, 4>(l),
-            (1, 2) => self.tiles::<L, 1, 2>(l),
+            (1, 8) if L::N > 4 => self.tiles::<L, 1, 8>(l),
+            (1, 4) if L::N > 4 => self.tiles::<L, 1, 4>(l),
+            (1, 2) if L::N > 4 => self.tiles::<L, 1, 2>(l),
             (1, 1) => self.tiles::<L, 1, 1>(l),
             other => unreachable!("no kernel for tile {other:?}"),
         }

@@ -9,6 +9,8 @@ pub(crate) trait Lanes: Copy {
     /// Numbers in a vector.
     const N: usize;
 
+    /// Runs a kernel as a function of its own, one for all callers.
+    fn apart<K: Kernel>(self, kernel: K);
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::V;
     /// # Safety
@@ -45,6 +47,9 @@ pub(crate) trait Lanes: Copy {
     fn split(self, w: Self::V) -> (Self::V, Self::V);
 }
 
+/// Numbers in the widest vector of any implementation, a multiple of those in all others.
+pub(crate) const MOST_LANES: usize = 16;
+
 /// Bits of the f32 nearest to sqrt(1/2), where [`Lanes::split`] changes the exponent.
 pub(crate) const SQRT_HALF_BITS: i32 = 0x3f35_04f3;
 
@@ -53,4 +58,40 @@ pub(crate) const SQRT_HALF_BITS: i32 = 0x3f35_04f3;
 pub(crate) trait Kernel {
     /// Does the work.
     fn run<L: Lanes>(self, lanes: L);
+}
+
+/// `count` numbers, at most N, and zeros beyond.
+///
+/// # Safety
+/// `count` numbers can be read at `from`.
+#[inline(always)]
+pub(crate) unsafe fn load_part<L: Lanes>(l: L, from: *const f32, count: usize) -> L::V {
+    if count >= L::N {
+        // SAFETY: N numbers.
+        return unsafe { l.load(from) };
+    }
+    let mut part = [0.0f32; MOST_LANES];
+    // SAFETY: `count` numbers; the temporary holds N.
+    unsafe {
+        core::ptr::copy_nonoverlapping(from, part.as_mut_ptr(), count);
+        l.load(part.as_ptr())
+    }
+}
+
+/// Writes the first `count` numbers, at most N.
+///
+/// # Safety
+/// `count` numbers can be written at `to`.
+#[inline(always)]
+pub(crate) unsafe fn store_part<L: Lanes>(l: L, to: *mut f32, value: L::V, count: usize) {
+    if count >= L::N {
+        // SAFETY: N numbers.
+        return unsafe { l.store(to, value) };
+    }
+    let mut part = [0.0f32; MOST_LANES];
+    // SAFETY: the temporary holds N; `count` numbers.
+    unsafe {
+        l.store(part.as_mut_ptr(), value);
+        core::ptr::copy_nonoverlapping(part.as_ptr(), to, count);
+    }
 }

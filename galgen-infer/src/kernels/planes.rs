@@ -3,7 +3,7 @@
 
 use super::Simd;
 use super::conv::Tap;
-use super::elementary::Pointwise;
+use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes};
 use super::view::View;
 use alloc::vec::Vec;
@@ -127,11 +127,7 @@ impl Job<'_> {
                             *acc = l.fma(i, w, *acc);
                         }
                     }
-                    for f in &conv.functions {
-                        for acc in &mut acc {
-                            *acc = f.apply(l, *acc);
-                        }
-                    }
+                    apply_all(l, &conv.functions, &mut acc);
                     let mut row = [0.0f32; SLACK];
                     for (v, acc) in acc.iter().enumerate() {
                         // SAFETY: V N numbers fit in SLACK.

@@ -1,8 +1,8 @@
 //! Steps without a sum: copies between layouts, element by element functions, gates, upsampling.
 
 use super::Simd;
-use super::elementary::{Pointwise, sigmoid};
-use super::lanes::{Kernel, Lanes};
+use super::elementary::{Pointwise, apply_run, sigmoid};
+use super::lanes::{Kernel, Lanes, load_part, store_part};
 use super::view::View;
 
 /// Copies `from` in `source` to `to` in `target`, whatever the strides.
@@ -131,24 +131,6 @@ enum Operation<'a> {
     Gate,
 }
 
-impl Operation<'_> {
-    #[inline(always)]
-    fn apply<L: Lanes>(self, l: L, a: L::V, b: L::V) -> L::V {
-        match self {
-            Operation::Map(functions) => {
-                // A loop, because a closure in here is not inlined, nor are the instructions in it.
-                let mut v = a;
-                for f in functions {
-                    v = f.apply(l, v);
-                }
-                v
-            }
-            Operation::Add => l.add(a, b),
-            Operation::Gate => l.mul(a, sigmoid(l, b)),
-        }
-    }
-}
-
 /// An operation on channels-last views of equal extents, whose elements lie within the arena.
 struct Rows<'a> {
     arena: &'a mut [f32],
@@ -191,26 +173,23 @@ impl Kernel for Rows<'_> {
         for y in 0..to.height {
             for x in 0..count {
                 let at = |v: View| v.offset + y * v.row + x * v.pixel;
-                let (pa, pb, pt) = (at(a), at(b), at(to));
-                let mut i = 0;
-                while i + L::N <= len {
-                    // SAFETY: elements i .. i + N of a run of each view, checked in `new`.
-                    unsafe {
-                        let (va, vb) = (l.load(base.add(pa + i)), l.load(base.add(pb + i)));
-                        l.store(base.add(pt + i), operation.apply(l, va, vb));
+                // SAFETY: a run of each view, which `new` has checked.
+                unsafe {
+                    let (pa, pb, pt) = (base.add(at(a)), base.add(at(b)), base.add(at(to)));
+                    if let Operation::Map(functions) = operation {
+                        apply_run(l, functions, pa, pt, len);
+                        continue;
                     }
-                    i += L::N;
-                }
-                if i < len {
-                    // At most 16 lanes in any implementation.
-                    let (mut ta, mut tb) = ([0.0f32; 16], [0.0f32; 16]);
-                    // SAFETY: the rest of the run, shorter than N; the temporaries hold N.
-                    unsafe {
-                        core::ptr::copy_nonoverlapping(base.add(pa + i), ta.as_mut_ptr(), len - i);
-                        core::ptr::copy_nonoverlapping(base.add(pb + i), tb.as_mut_ptr(), len - i);
-                        let v = operation.apply(l, l.load(ta.as_ptr()), l.load(tb.as_ptr()));
-                        l.store(ta.as_mut_ptr(), v);
-                        core::ptr::copy_nonoverlapping(ta.as_ptr(), base.add(pt + i), len - i);
+                    for i in (0..len).step_by(L::N) {
+                        let (va, vb) = (
+                            load_part(l, pa.add(i), len - i),
+                            load_part(l, pb.add(i), len - i),
+                        );
+                        let value = match operation {
+                            Operation::Gate => l.mul(va, sigmoid(l, vb)),
+                            Operation::Add | Operation::Map(_) => l.add(va, vb),
+                        };
+                        store_part(l, pt.add(i), value, len - i);
                     }
                 }
             }

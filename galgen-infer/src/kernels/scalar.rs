@@ -1,13 +1,13 @@
 //! Portable lanes: the oracle of every other level, and what runs where there is no other.
 
-use super::lanes::{Lanes, SQRT_HALF_BITS};
+use super::lanes::{Kernel, Lanes, SQRT_HALF_BITS};
 use core::array::from_fn;
 
 /// Permission to use portable code, which needs none.
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar;
 
-const N: usize = 8;
+const N: usize = 4;
 
 /// a b + c with one rounding.
 #[inline(always)]
@@ -16,6 +16,15 @@ pub(crate) fn fused(a: f32, b: f32, c: f32) -> f32 {
     return a.mul_add(b, c);
     #[cfg(not(all(feature = "std", any(target_arch = "aarch64", target_feature = "fma"))))]
     fused_in_f64(a, b, c)
+}
+
+/// a b + c of all lanes. What takes many instructions is there once.
+#[cfg_attr(
+    not(all(feature = "std", any(target_arch = "aarch64", target_feature = "fma"))),
+    inline(never)
+)]
+fn fused_lanes(a: &[f32; N], b: &[f32; N], c: &[f32; N]) -> [f32; N] {
+    from_fn(|i| fused(a[i], b[i], c[i]))
 }
 
 /// a b + c with one rounding, without hardware support. The product is exact in f64. The rounded sum
@@ -52,6 +61,10 @@ impl Lanes for Scalar {
     type V = [f32; N];
     const N: usize = N;
 
+    #[inline(never)]
+    fn apart<K: Kernel>(self, kernel: K) {
+        kernel.run(self);
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
         [x; N]
@@ -84,7 +97,7 @@ impl Lanes for Scalar {
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        from_fn(|i| fused(a[i], b[i], c[i]))
+        fused_lanes(&a, &b, &c)
     }
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {

@@ -84,14 +84,14 @@ impl View {
         }
     }
 
-    /// Every second pixel in both directions, from (y, x): the pixels of one phase.
-    pub fn phase(self, y: usize, x: usize) -> Self {
+    /// Every `step`-th pixel in both directions, from (y, x): the pixels of one phase.
+    pub fn phase(self, step: usize, y: usize, x: usize) -> Self {
         View {
             offset: self.offset + y * self.row + x * self.pixel,
-            height: (self.height - y).div_ceil(2),
-            width: (self.width - x).div_ceil(2),
-            row: 2 * self.row,
-            pixel: 2 * self.pixel,
+            height: (self.height - y).div_ceil(step),
+            width: (self.width - x).div_ceil(step),
+            row: step * self.row,
+            pixel: step * self.pixel,
             ..self
         }
     }

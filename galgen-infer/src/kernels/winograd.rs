@@ -1,4 +1,4 @@
-//! 3 x 3 convolutions with fewer multiplications (Winograd 1980; Lavin and Gray 2016, arXiv:1509.09308).
+//! 3 x 3 and 2 x 2 convolutions with fewer multiplications (Winograd 1980; Lavin and Gray 2016, arXiv:1509.09308).
 //!
 //! The output is cut into cells of 2 x 2 pixels. Along one axis, two neighbouring outputs are sums of M
 //! products of differences of M inputs with sums of the weights w:
@@ -13,11 +13,12 @@
 //!                      each repeated                p1 = x1 (w0 + w1 + w2)
 //!                      once                         p2 = (x2 - x1) w2
 //!                      outputs  p0 + p1  and  p1 + p2
+//! pair, M = 3:         two weights instead of three, the same but for p1 = x1 (w0 + w1) and p2 = (x2 - x1) w1
 //! ```
 //!
 //! Nested over both axes: 16 products instead of 36 for a cell of a plain convolution, 9 instead of 36
 //! for one whose input is upsampled by nearest neighbours (the outputs of a cell then see the same three
-//! inputs). Each of the M^2 products is a sum over the input channels, computed for a strip of cells as a
+//! inputs), 9 instead of 16 for a pair (the phases of a transposed convolution of 4 x 4). Each of the M^2 products is a sum over the input channels, computed for a strip of cells as a
 //! matrix product in the tiles of [`super::conv`].
 //!
 //! So each output is a fixed sequence of additions of M^2 sums in the order of the input channels, fused,
@@ -26,8 +27,8 @@
 use super::Simd;
 use super::aligned::Aligned;
 use super::conv::{Tile, tile, tile_sum};
-use super::elementary::Pointwise;
-use super::lanes::{Kernel, Lanes};
+use super::elementary::{Pointwise, apply_all};
+use super::lanes::{Kernel, Lanes, load_part, store_part};
 use super::view::View;
 use alloc::vec::Vec;
 
@@ -38,6 +39,8 @@ pub(crate) enum Scheme {
     Plain,
     /// The map with every pixel repeated twice in both directions.
     Upsampled,
+    /// The map itself, under a kernel of 2 x 2.
+    Pair,
 }
 
 impl Scheme {
@@ -45,24 +48,33 @@ impl Scheme {
     fn width(self) -> usize {
         match self {
             Scheme::Plain => <Plain as Axis<4>>::WIDTH,
-            Scheme::Upsampled => <Upsampled as Axis<3>>::WIDTH,
+            Scheme::Upsampled | Scheme::Pair => <Three as Axis<3>>::WIDTH,
         }
     }
 
     /// Inputs from one cell to the next.
     fn step(self) -> usize {
         match self {
-            Scheme::Plain => 2,
+            Scheme::Plain | Scheme::Pair => 2,
             Scheme::Upsampled => 1,
         }
     }
 
-    /// The factors of the products along one axis.
-    fn factors(self, w: [f64; 3]) -> ([f64; 4], usize) {
+    /// Side of the kernel.
+    fn kernel(self) -> usize {
+        match self {
+            Scheme::Plain | Scheme::Upsampled => 3,
+            Scheme::Pair => 2,
+        }
+    }
+
+    /// The factors of the products along one axis, as many as the width, from as many weights as the kernel has.
+    fn factors(self, w: [f64; 3]) -> [f64; 4] {
         let sum = w[0] + w[1] + w[2];
         match self {
-            Scheme::Plain => ([w[0], 0.5 * sum, 0.5 * (w[0] - w[1] + w[2]), w[2]], 4),
-            Scheme::Upsampled => ([w[0], sum, w[2], 0.0], 3),
+            Scheme::Plain => [w[0], 0.5 * sum, 0.5 * (w[0] - w[1] + w[2]), w[2]],
+            Scheme::Upsampled => [w[0], sum, w[2], 0.0],
+            Scheme::Pair => [w[0], w[0] + w[1], w[1], 0.0],
         }
     }
 }
@@ -91,7 +103,7 @@ const STRIP_NUMBERS: usize = 1 << 14;
 const STRIP_UNIT: usize = 24;
 
 impl Winograd {
-    /// Transforms `weights` `[outputs][inputs][3][3]` (in f64, rounded once) and packs them for `simd`. `cells` is the
+    /// Transforms `weights` `[outputs][inputs][kernel][kernel]` (in f64, rounded once) and packs them for `simd`. `cells` is the
     /// number of cells of an output map.
     pub fn new(
         simd: Simd,
@@ -102,7 +114,8 @@ impl Winograd {
         cells: usize,
     ) -> Self {
         let outputs = bias.len();
-        let inputs = weights.len() / (9 * outputs);
+        let taps = scheme.kernel() * scheme.kernel();
+        let inputs = weights.len() / (taps * outputs);
         let products = scheme.width() * scheme.width();
         let fitting = STRIP_NUMBERS / (products * inputs) / STRIP_UNIT * STRIP_UNIT;
         let strip = fitting.max(STRIP_UNIT).min(cells);
@@ -113,7 +126,7 @@ impl Winograd {
         let packed = Aligned::new(blocks * products * inputs * block, |packed| {
             for o in 0..outputs {
                 for i in 0..inputs {
-                    let kernel = &weights[(o * inputs + i) * 9..][..9];
+                    let kernel = &weights[(o * inputs + i) * taps..][..taps];
                     for (product, factor) in transformed(scheme, kernel) {
                         let row = (o / block * products + product) * inputs + i;
                         packed[row * block + o % block] = factor as f32;
@@ -151,18 +164,24 @@ impl Winograd {
     }
 }
 
-/// The factors of the products of one 3 x 3 kernel, with the places of the products.
+/// The factors of the products of one kernel, with the places of the products.
 fn transformed(scheme: Scheme, kernel: &[f32]) -> impl Iterator<Item = (usize, f64)> {
-    let row = |y: usize| scheme.factors([0, 1, 2].map(|x| f64::from(kernel[3 * y + x])));
-    let rows = [row(0).0, row(1).0, row(2).0];
-    let width = scheme.width();
+    let (side, width) = (scheme.kernel(), scheme.width());
+    let mut rows = [[0.0; 4]; 3];
+    for (row, weights) in rows.iter_mut().zip(kernel.chunks(side)) {
+        let mut along = [0.0; 3];
+        for (along, &weight) in along.iter_mut().zip(weights) {
+            *along = f64::from(weight);
+        }
+        *row = scheme.factors(along);
+    }
     (0..width).flat_map(move |x| {
-        let (column, _) = scheme.factors([rows[0][x], rows[1][x], rows[2][x]]);
+        let column = scheme.factors([rows[0][x], rows[1][x], rows[2][x]]);
         (0..width).map(move |y| (y * width + x, column[y]))
     })
 }
 
-/// output = functions(bias + convolution of `input`), where `input` is the map with one zero around and
+/// output = functions(bias + convolution of `input`), where `input` is the map with the zeros that the kernel sees and
 /// `scratch` the start of [`Winograd::scratch`] numbers; the three do not overlap.
 pub(crate) fn winograd(
     simd: Simd,
@@ -213,13 +232,15 @@ impl Kernel for Job<'_> {
             unsafe {
                 match self.conv.scheme {
                     Scheme::Plain => self.transform::<L, Plain, 4>(l, start, end),
-                    Scheme::Upsampled => self.transform::<L, Upsampled, 3>(l, start, end),
+                    Scheme::Upsampled | Scheme::Pair => {
+                        self.transform::<L, Three, 3>(l, start, end)
+                    }
                 }
                 match self.conv.tile {
-                    (6, 2) => self.tiles::<L, 6, 2>(l, start, end),
-                    (4, 2) => self.tiles::<L, 4, 2>(l, start, end),
-                    (8, 2) => self.tiles::<L, 8, 2>(l, start, end),
-                    (8, 1) => self.tiles::<L, 8, 1>(l, start, end),
+                    (6, 2) if L::N == 8 => self.tiles::<L, 6, 2>(l, start, end),
+                    (4, 2) if L::N > 4 => self.tiles::<L, 4, 2>(l, start, end),
+                    (8, 2) if L::N == 16 => self.tiles::<L, 8, 2>(l, start, end),
+                    (8, 1) if L::N > 4 => self.tiles::<L, 8, 1>(l, start, end),
                     (4, 1) => self.tiles::<L, 4, 1>(l, start, end),
                     other => unreachable!("no kernel for tile {other:?}"),
                 }
@@ -332,8 +353,8 @@ impl Job<'_> {
                         Scheme::Plain => {
                             self.results::<L, Plain, 4>(l, cell, cell - start, index, first)
                         }
-                        Scheme::Upsampled => {
-                            self.results::<L, Upsampled, 3>(l, cell, cell - start, index, first)
+                        Scheme::Upsampled | Scheme::Pair => {
+                            self.results::<L, Three, 3>(l, cell, cell - start, index, first)
                         }
                     }
                 }
@@ -374,16 +395,19 @@ impl Job<'_> {
             }
             // SAFETY: the block has this many biases.
             let bias = unsafe { l.load(conv.bias.as_ptr().add(block * conv.block + c)) };
+            let mut results = [[bias; 2]; 2];
             for s in 0..2 {
                 let mut column = [l.splat(0.0); M];
                 for (r, value) in column.iter_mut().enumerate() {
                     *value = rows[r][s];
                 }
                 for (r, &sum) in A::results(l, column).iter().enumerate() {
-                    let mut value = l.add(sum, bias);
-                    for f in &conv.functions {
-                        value = f.apply(l, value);
-                    }
+                    results[r][s] = l.add(sum, bias);
+                }
+            }
+            apply_all(l, &conv.functions, results.as_flattened_mut());
+            for (r, row) in results.iter().enumerate() {
+                for (s, &value) in row.iter().enumerate() {
                     let at = corner + r * self.output.row + s * self.output.pixel + first + c;
                     // SAFETY: channels of an output pixel of the cell.
                     unsafe { store_part(l, base.add(at), value, count) };
@@ -416,9 +440,10 @@ impl Axis<4> for Plain {
     }
 }
 
-struct Upsampled;
+/// Of an upsampled map, and of a pair.
+struct Three;
 
-impl Axis<3> for Upsampled {
+impl Axis<3> for Three {
     #[inline(always)]
     fn data<L: Lanes>(l: L, [a, b, c]: [L::V; 3]) -> [L::V; 3] {
         [l.sub(a, b), b, l.sub(c, b)]
@@ -427,38 +452,5 @@ impl Axis<3> for Upsampled {
     #[inline(always)]
     fn results<L: Lanes>(l: L, [a, b, c]: [L::V; 3]) -> [L::V; 2] {
         [l.add(a, b), l.add(b, c)]
-    }
-}
-
-/// # Safety
-/// `count` numbers, at most N, can be read at `from`.
-#[inline(always)]
-unsafe fn load_part<L: Lanes>(l: L, from: *const f32, count: usize) -> L::V {
-    if count >= L::N {
-        // SAFETY: N numbers.
-        return unsafe { l.load(from) };
-    }
-    // At most 16 lanes in any implementation.
-    let mut part = [0.0f32; 16];
-    // SAFETY: `count` numbers; the temporary holds N.
-    unsafe {
-        core::ptr::copy_nonoverlapping(from, part.as_mut_ptr(), count);
-        l.load(part.as_ptr())
-    }
-}
-
-/// # Safety
-/// `count` numbers, at most N, can be written at `to`.
-#[inline(always)]
-unsafe fn store_part<L: Lanes>(l: L, to: *mut f32, value: L::V, count: usize) {
-    if count >= L::N {
-        // SAFETY: N numbers.
-        return unsafe { l.store(to, value) };
-    }
-    let mut part = [0.0f32; 16];
-    // SAFETY: the temporary holds N; `count` numbers.
-    unsafe {
-        l.store(part.as_mut_ptr(), value);
-        core::ptr::copy_nonoverlapping(part.as_ptr(), to, count);
     }
 }

@@ -3,6 +3,7 @@
 use super::frame::NO_FRAME;
 use super::{Lowering, Op, Place, Value};
 use crate::kernels::conv::{Conv, Tap};
+use crate::kernels::depthwise::Depthwise;
 use crate::kernels::elementary::Pointwise;
 use crate::kernels::planes::{self, PlaneConv};
 use crate::kernels::view::View;
@@ -74,7 +75,7 @@ impl Lowering<'_> {
         to
     }
 
-    fn push_conv(
+    pub(super) fn push_conv(
         &mut self,
         input: Place,
         stride: usize,
@@ -108,6 +109,22 @@ impl Lowering<'_> {
         to
     }
 
+    pub(super) fn depthwise(
+        &mut self,
+        conv: Depthwise,
+        value: Value,
+        padding: Padding,
+        shape: Shape,
+        frame: Padding,
+    ) -> Value {
+        let value = self.with_frame(value, padding);
+        let to = self.allocate(shape, frame);
+        self.flops += 2 * conv.multiply_adds(to.view().height * to.view().width) as u64;
+        let input = padded(value.place, padding);
+        self.push(Op::Depthwise(Box::new(conv)), input, input, to.place);
+        to
+    }
+
     pub(super) fn plane_conv(
         &mut self,
         path: &str,
@@ -132,7 +149,7 @@ impl Lowering<'_> {
     }
 
     /// A 3 x 3 convolution with one zero around, of the map or of the map upsampled.
-    pub(super) fn winograd(
+    pub(super) fn cell_conv(
         &mut self,
         scheme: Scheme,
         path: &str,
@@ -147,14 +164,18 @@ impl Lowering<'_> {
         let cells = to.view().height * to.view().width / 4;
         let (weights, bias) = (self.tensor(path, "weight"), self.tensor(path, "bias"));
         let conv = Winograd::new(self.simd, scheme, weights, bias, functions, cells);
+        self.push_winograd(conv, padded(value.place, padding), to.place);
+        to
+    }
+
+    pub(super) fn push_winograd(&mut self, conv: Winograd, input: Place, to: Place) {
+        let cells = to.view.height * to.view.width / 4;
         self.flops += 2 * conv.multiply_adds(cells) as u64;
         let scratch = Place {
             buffer: self.buffer(conv.scratch()),
             view: View::pixels(conv.scratch(), 1, 1),
         };
-        let input = padded(value.place, padding);
-        self.push(Op::Winograd(Box::new(conv)), input, scratch, to.place);
-        to
+        self.push(Op::Winograd(Box::new(conv)), input, scratch, to);
     }
 }
 
@@ -199,7 +220,12 @@ pub(super) fn runs_in_cells(layer: &Layer, input: Shape) -> bool {
         Layer::Conv2d { outputs, kernel: [3, 3], stride: 1, padding, mask: None }
             if *padding == Padding::all(1) && channels.min(*outputs) >= CELL_CHANNELS
     );
-    plain && height % 2 == 0 && width % 2 == 0 && height * width >= CELL_PIXELS
+    plain && cells_pay(height, width)
+}
+
+/// Whether a map of this size is cut into cells.
+pub(super) fn cells_pay(height: usize, width: usize) -> bool {
+    height % 2 == 0 && width % 2 == 0 && height * width >= CELL_PIXELS
 }
 
 /// Whether a convolution runs along the rows of planes. Depends on shapes only, never on the level.
@@ -210,7 +236,7 @@ pub(super) fn runs_in_planes(layer: &Layer, input: Shape) -> bool {
 }
 
 /// The map with `padding` zeros of its frame.
-fn padded(place: Place, padding: Padding) -> Place {
+pub(super) fn padded(place: Place, padding: Padding) -> Place {
     let v = place.view;
     let view = View {
         offset: v.offset - padding.top * v.row - padding.left * v.pixel,

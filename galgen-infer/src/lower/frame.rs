@@ -1,6 +1,7 @@
 //! Looking ahead in a sequence: what the layers after a value want of it.
 
 use super::convolution::{folds, runs_in_planes};
+use super::transposed::transposed_frame;
 use crate::kernels::elementary::Pointwise;
 use alloc::vec::Vec;
 use galgen_core::spec::{Layer, Padding, Shape};
@@ -13,6 +14,19 @@ pub(super) const NO_FRAME: Padding = Padding {
     right: 0,
 };
 
+/// Of functions after a layer, those that do not depend on the feature: what a kernel whose vectors may start anywhere
+/// can do.
+pub(super) fn of_any_feature(mut functions: Vec<Pointwise>) -> Vec<Pointwise> {
+    let bipolar = |f: &Pointwise| *f == Pointwise::BipolarElu;
+    functions.truncate(
+        functions
+            .iter()
+            .position(bipolar)
+            .unwrap_or(functions.len()),
+    );
+    functions
+}
+
 /// The functions that `layers` begin with.
 pub(crate) fn functions(layers: &[Layer]) -> Vec<Pointwise> {
     layers
@@ -20,10 +34,14 @@ pub(crate) fn functions(layers: &[Layer]) -> Vec<Pointwise> {
         .map_while(|layer| match layer {
             Layer::Activation(act) => Some(Pointwise::Act(*act)),
             Layer::Scale(factor) => Some(Pointwise::Scale(*factor)),
+            Layer::BipolarElu => Some(Pointwise::BipolarElu),
             Layer::Linear { .. }
             | Layer::Conv2d { .. }
+            | Layer::ConvTranspose2d { .. }
+            | Layer::DepthwiseConv2d { .. }
             | Layer::UpsampleNearest { .. }
             | Layer::GroupNorm { .. }
+            | Layer::LayerNorm { .. }
             | Layer::Gate
             | Layer::ConcatElu
             | Layer::Reshape(_)
@@ -43,7 +61,13 @@ pub(super) fn frame_wanted(mut layers: &[Layer], mut shape: Shape, wanted: Paddi
     // Layers that keep the frame are passed over in a loop: a file may have thousands.
     loop {
         match layers.first() {
-            Some(Layer::Activation(_) | Layer::Scale(_) | Layer::GroupNorm { .. }) => {}
+            Some(
+                Layer::Activation(_)
+                | Layer::Scale(_)
+                | Layer::BipolarElu
+                | Layer::GroupNorm { .. }
+                | Layer::LayerNorm { .. },
+            ) => {}
             Some(Layer::Slice { len, .. }) => shape = shape.with_features(*len),
             _ => break,
         }
@@ -60,6 +84,13 @@ pub(super) fn frame_wanted(mut layers: &[Layer], mut shape: Shape, wanted: Paddi
                 *padding
             }
         }
+        Layer::DepthwiseConv2d { padding, .. } => *padding,
+        Layer::ConvTranspose2d {
+            kernel,
+            stride,
+            padding,
+            ..
+        } => transposed_frame(*kernel, *stride, *padding, shape),
         Layer::UpsampleNearest { factor } => match rest.get(functions(rest).len()) {
             Some(conv) if folds(*factor, conv) => Padding::all(1),
             _ => NO_FRAME,
@@ -83,7 +114,9 @@ pub(super) fn frame_wanted(mut layers: &[Layer], mut shape: Shape, wanted: Paddi
         // Passed over above.
         | Layer::Activation(_)
         | Layer::Scale(_)
+        | Layer::BipolarElu
         | Layer::GroupNorm { .. }
+        | Layer::LayerNorm { .. }
         | Layer::Slice { .. } => NO_FRAME,
     }
 }

@@ -29,14 +29,20 @@ impl Engine {
     pub fn new(
         config: &FlowVae,
         geometry: &Geometry,
-        weights: &Weights,
+        weights: &mut Weights,
         simd: Simd,
     ) -> Result<Self, LoadError> {
+        // What is packed is let go, so that a model is never in memory twice.
+        let flow = FlowPlan::new(&config.flow, "flow", weights, simd)?;
+        weights.forget("flow");
+        let encoder = Plan::new(&config.encoder, "encoder", weights, simd)?;
+        weights.forget("encoder");
+        let decoder = Plan::new(&config.decoder, "decoder", weights, simd)?;
         Ok(Engine {
             config: config.clone(),
-            encoder: Plan::new(&config.encoder, "encoder", weights, simd)?,
-            decoder: Plan::new(&config.decoder, "decoder", weights, simd)?,
-            flow: FlowPlan::new(&config.flow, "flow", weights, simd)?,
+            encoder,
+            decoder,
+            flow,
             light: Light::new(geometry.side),
             side: geometry.side,
             bands: geometry.bands.len(),

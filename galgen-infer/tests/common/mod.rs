@@ -147,6 +147,59 @@ fn layer(layer: &Layer, path: &str, x: Value, context: &[f32], weights: &Weights
             }
             out
         }
+        Layer::DepthwiseConv2d {
+            kernel: [kh, kw],
+            stride,
+            padding,
+        } => {
+            let (weight, bias) = (tensor("weight"), tensor("bias"));
+            let term = |ch: usize, y: usize, xx: usize, tap: usize| {
+                let sy = (y * stride + tap / kw).checked_sub(padding.top);
+                let sx = (xx * stride + tap % kw).checked_sub(padding.left);
+                match (sy, sx) {
+                    (Some(sy), Some(sx)) if sy < h && sx < w => {
+                        weight[ch * kh * kw + tap] * x.data[ch * plane + sy * w + sx]
+                    }
+                    _ => 0.0,
+                }
+            };
+            (0..shape.len())
+                .map(|at| {
+                    let (ch, y, xx) = (at / (ho * wo), at / wo % ho, at % wo);
+                    bias[ch] + (0..kh * kw).map(|t| term(ch, y, xx, t)).sum::<f64>()
+                })
+                .collect()
+        }
+        Layer::ConvTranspose2d {
+            kernel: [kh, kw],
+            stride,
+            padding,
+            ..
+        } => {
+            // Which input pixels an output sees, where the referee of the other tests scatters.
+            let (weight, bias) = (tensor("weight"), tensor("bias"));
+            let source = |out: usize, cut: usize, tap: usize, side: usize| {
+                let at = (out + cut).checked_sub(tap)?;
+                (at % stride == 0 && at / stride < side).then_some(at / stride)
+            };
+            (0..shape.len())
+                .map(|at| {
+                    let (o, y, xx) = (at / (ho * wo), at / wo % ho, at % wo);
+                    let mut sum = bias[o];
+                    for tap in 0..kh * kw {
+                        let sy = source(y, padding.top, tap / kw, h);
+                        let sx = source(xx, padding.left, tap % kw, w);
+                        if let (Some(sy), Some(sx)) = (sy, sx) {
+                            for i in 0..c {
+                                let factor = weight[(i * co + o) * kh * kw + tap];
+                                sum += factor * x.data[i * plane + sy * w + sx];
+                            }
+                        }
+                    }
+                    sum
+                })
+                .collect()
+        }
         Layer::UpsampleNearest { factor } => (0..shape.len())
             .map(|at| {
                 let (ch, y, xx) = (at / (ho * wo), at / wo % ho, at % wo);
@@ -172,6 +225,21 @@ fn layer(layer: &Layer, path: &str, x: Value, context: &[f32], weights: &Weights
             }
             out
         }
+        Layer::LayerNorm { epsilon } => {
+            let (weight, bias) = (tensor("weight"), tensor("bias"));
+            let mut out = x.data.clone();
+            for pixel in 0..plane {
+                let at = |ch: usize| ch * plane + pixel;
+                let mean = (0..c).map(|ch| x.data[at(ch)]).sum::<f64>() / c as f64;
+                let square = |ch: usize| (x.data[at(ch)] - mean).powi(2);
+                let variance = (0..c).map(square).sum::<f64>() / c as f64;
+                for ch in 0..c {
+                    let normal = (x.data[at(ch)] - mean) / (variance + f64::from(*epsilon)).sqrt();
+                    out[at(ch)] = normal * weight[ch] + bias[ch];
+                }
+            }
+            out
+        }
         Layer::Gate => {
             let (a, b) = x.data.split_at(x.data.len() / 2);
             a.iter()
@@ -189,6 +257,14 @@ fn layer(layer: &Layer, path: &str, x: Value, context: &[f32], weights: &Weights
         Layer::ConcatElu => {
             let both = x.data.iter().copied().chain(x.data.iter().map(|v| -v));
             both.map(|v| galgen_core::math::act::Act::Elu.eval(v))
+                .collect()
+        }
+        Layer::BipolarElu => {
+            let sign = |at: usize| if at / plane % 2 == 0 { 1.0 } else { -1.0 };
+            let elu = |v: f64| galgen_core::math::act::Act::Elu.eval(v);
+            let bipolar = x.data.iter().enumerate();
+            bipolar
+                .map(|(at, v)| sign(at) * elu(sign(at) * v))
                 .collect()
         }
         Layer::AppendOnes => [x.data, vec![1.0; plane]].concat(),

@@ -177,6 +177,10 @@ impl Field<'_> {
                 })
             }
             Layer::GroupNorm { .. }
+            | Layer::LayerNorm { .. }
+            | Layer::BipolarElu
+            | Layer::ConvTranspose2d { .. }
+            | Layer::DepthwiseConv2d { .. }
             | Layer::ConcatElu
             | Layer::AppendOnes
             | Layer::Shift { .. }

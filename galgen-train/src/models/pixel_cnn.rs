@@ -133,12 +133,16 @@ fn residual_ends(layers: &[Layer], prefix: &str, found: &mut Vec<String>) {
             }
             Layer::Linear { .. }
             | Layer::Conv2d { .. }
+            | Layer::ConvTranspose2d { .. }
+            | Layer::DepthwiseConv2d { .. }
             | Layer::UpsampleNearest { .. }
             | Layer::Activation(_)
             | Layer::Scale(_)
             | Layer::GroupNorm { .. }
+            | Layer::LayerNorm { .. }
             | Layer::Gate
             | Layer::ConcatElu
+            | Layer::BipolarElu
             | Layer::Reshape(_)
             | Layer::AppendContext
             | Layer::AppendOnes

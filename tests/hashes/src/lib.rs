@@ -16,6 +16,7 @@ pub use outputs::{Outputs, outputs};
 
 use alloc::vec::Vec;
 use core::fmt;
+use galgen_core::object::Object;
 use galgen_infer::{Model, Session, Simd};
 
 /// The committed table.
@@ -70,4 +71,14 @@ pub fn write_case(out: &mut dyn fmt::Write, case: &Case, simd: Simd) -> Result<(
     let mut session = Session::new(model);
     let objects: Vec<Outputs> = (0..OBJECTS).map(|i| outputs(&mut session, i)).collect();
     write_lines(out, case, &objects)
+}
+
+/// The hash of a native stamp of a galaxy with axis ratio 0.5 and concentration 3, as any program would draw it.
+pub fn native_stamp(session: &mut Session) -> Fnv {
+    let mut stamp = alloc::vec![0.0; session.model().stamp_len()];
+    let drawn = session.sample_native(7, &Object::new(42, &[0.5, 3.0]), &mut stamp);
+    drawn.expect("a galaxy");
+    let mut hash = Fnv::default();
+    stamp.iter().for_each(|v| hash.add(&v.to_le_bytes()));
+    hash
 }

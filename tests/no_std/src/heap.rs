@@ -64,7 +64,7 @@ impl Heap {
         self.with(|state| unsafe { state.insert(start, len / UNIT * UNIT) });
     }
 
-    /// Bytes in use now, and most of them since [`Heap::forget_peak`].
+    /// Bytes in use now, as they were asked for, and most of them since [`Heap::forget_peak`].
     #[allow(dead_code)] // Not every program asks.
     pub fn usage(&self) -> (usize, usize) {
         self.with(|state| (state.used, state.peak))
@@ -148,7 +148,7 @@ unsafe impl GlobalAlloc for Heap {
         self.with(|state| {
             let block = state.take(len, layout.align().max(UNIT));
             if !block.is_null() {
-                state.used += len;
+                state.used += layout.size();
                 state.peak = state.peak.max(state.used);
             }
             block
@@ -158,7 +158,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let len = length(layout).unwrap_or(0);
         self.with(|state| {
-            state.used -= len;
+            state.used -= layout.size();
             // SAFETY: `alloc` gave the block, of this length.
             unsafe { state.insert(block, len) }
         });

@@ -6,8 +6,7 @@ mod board;
 
 use board::{Console, HEAP, stack_peak};
 use core::fmt::Write;
-use galgen_core::object::Object;
-use galgen_hashes::Fnv;
+use galgen_hashes::native_stamp;
 use galgen_infer::{Model, Session};
 
 /// The file that `galgen-hashes model NAME` writes.
@@ -20,13 +19,10 @@ fn main() {
     let mut session = Session::new(model);
     let found = HEAP.usage().0 - loaded;
     HEAP.forget_peak();
-    let mut stamp = [0.0; 256];
-    let drawn = session.sample_native(7, &Object::new(42, &[0.5, 3.0]), &mut stamp);
-    drawn.expect("a galaxy");
-    let mut hash = Fnv::default();
-    stamp.iter().for_each(|v| hash.add(&v.to_le_bytes()));
-    let drawing = HEAP.usage().1 - loaded - found;
-    let (hash, stack) = (hash.0, stack_peak());
+    let hash = native_stamp(&mut session).0;
+    let stamp = 4 * session.model().stamp_len();
+    let drawing = HEAP.usage().1 - loaded - found - stamp;
+    let stack = stack_peak();
     writeln!(Console, "native {hash:016x}").expect("a console");
     writeln!(
         Console,

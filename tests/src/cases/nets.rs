@@ -1,6 +1,6 @@
 //! The nets.
 
-use super::{NetCase, act, conv};
+use super::{NetCase, act, conv, depthwise, transposed};
 use galgen_core::math::act::Act;
 use galgen_core::spec::{CausalMask, Degrees, Layer, Net, Shape};
 
@@ -154,6 +154,44 @@ fn convolutions() -> Vec<Row> {
             ],
         ),
         (
+            "3 x 3 on a large map, of channels that do not fill registers",
+            map(9, 16, 18),
+            0,
+            vec![
+                Layer::conv(20, 3, 1),
+                act(Act::Silu),
+                Layer::residual(vec![Layer::conv(20, 3, 1)]),
+            ],
+        ),
+        (
+            "a stage of transposed, depthwise and pointwise convolutions",
+            map(6, 4, 3),
+            0,
+            vec![
+                transposed(8, [4, 4], 2, [1, 1, 1, 1]),
+                Layer::LayerNorm { epsilon: 0.1 },
+                Layer::BipolarElu,
+                Layer::residual(vec![
+                    depthwise([3, 3], 1, [1, 1, 1, 1]),
+                    Layer::conv(8, 1, 1),
+                    Layer::LayerNorm { epsilon: 0.1 },
+                    Layer::BipolarElu,
+                    depthwise([3, 3], 1, [1, 1, 1, 1]),
+                ]),
+            ],
+        ),
+        (
+            "uneven transposed and depthwise convolutions",
+            map(3, 5, 4),
+            0,
+            vec![
+                transposed(5, [2, 5], 3, [0, 1, 3, 2]),
+                depthwise([2, 4], 2, [1, 0, 2, 3]),
+                transposed(2, [3, 3], 1, [1, 1, 1, 1]),
+                act(Act::Tanh),
+            ],
+        ),
+        (
             "context as planes",
             map(3, 6, 5),
             2,
@@ -240,6 +278,17 @@ fn vectors() -> Vec<Row> {
                 Layer::linear(12),
                 Layer::Gate,
                 Layer::Scale(-0.7),
+            ],
+        ),
+        (
+            "layer norm and bipolar ELU of a vector",
+            Shape::Vector(12),
+            0,
+            vec![
+                Layer::BipolarElu,
+                Layer::LayerNorm { epsilon: 0.1 },
+                Layer::linear(6),
+                Layer::BipolarElu,
             ],
         ),
         (

@@ -1,6 +1,6 @@
 //! Random small nets: neighbourhoods of layers that nobody thought of.
 
-use super::{NetCase, conv};
+use super::{NetCase, conv, depthwise, transposed};
 use galgen_core::math::act::Act;
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::spec::{CausalMask, Degrees, Layer, Net, Shape};
@@ -84,7 +84,21 @@ impl Draw {
                 factor: 2 + self.below(2),
             },
             4 | 5 => Layer::Activation(self.act()),
-            6 => match self.below(6) {
+            6 => match self.below(10) {
+                6 => Layer::BipolarElu,
+                7 => Layer::LayerNorm { epsilon: 0.1 },
+                8 => {
+                    let kernel = [1 + self.below(4), 1 + self.below(4)];
+                    let padding =
+                        [kernel[0], kernel[0], kernel[1], kernel[1]].map(|k| self.below(k));
+                    transposed(1 + self.below(12), kernel, 1 + self.below(3), padding)
+                }
+                9 => {
+                    let kernel = [1 + self.below(4), 1 + self.below(4)];
+                    let padding =
+                        [kernel[0], kernel[0], kernel[1], kernel[1]].map(|k| self.below(k));
+                    depthwise(kernel, 1 + self.below(2), padding)
+                }
                 0 => Layer::Scale(self.rng.normal() as f32),
                 1 => Layer::Gate,
                 2 => Layer::ConcatElu,

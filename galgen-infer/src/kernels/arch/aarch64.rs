@@ -51,6 +51,15 @@ impl Lanes for Neon {
     const N: usize = PAIR * QUAD;
 
     #[inline(always)]
+    fn apart<K: Kernel>(self, kernel: K) {
+        #[inline(never)]
+        #[target_feature(enable = "neon")]
+        fn with_features<K: Kernel>(token: Neon, kernel: K) {
+            kernel.run(token);
+        }
+        unsafe { with_features(self, kernel) }
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
         unsafe { [vdupq_n_f32(x); PAIR] }
     }

@@ -64,6 +64,15 @@ impl Lanes for Avx2Fma {
     const N: usize = 8;
 
     #[inline(always)]
+    fn apart<K: Kernel>(self, kernel: K) {
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma")]
+        fn with_features<K: Kernel>(token: Avx2Fma, kernel: K) {
+            kernel.run(token);
+        }
+        unsafe { with_features(self, kernel) }
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
         unsafe { _mm256_set1_ps(x) }
     }
@@ -145,6 +154,15 @@ impl Lanes for Avx512 {
     type V = __m512;
     const N: usize = 16;
 
+    #[inline(always)]
+    fn apart<K: Kernel>(self, kernel: K) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        fn with_features<K: Kernel>(token: Avx512, kernel: K) {
+            kernel.run(token);
+        }
+        unsafe { with_features(self, kernel) }
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         unsafe { _mm512_set1_ps(x) }

@@ -1,0 +1,150 @@
+//! Convolution of each channel by itself, channels-last: vectorised over the channels.
+
+use super::Simd;
+use super::aligned::Aligned;
+use super::elementary::{Pointwise, apply_all};
+use super::lanes::{Kernel, Lanes, MOST_LANES, load_part, store_part};
+use super::view::View;
+use alloc::vec::Vec;
+
+/// Output pixels of a row that share a load of the weights.
+const PIXELS: usize = 4;
+
+/// A depthwise convolution with packed weights. Each output is bias + products in the order (kernel row, kernel
+/// column), fused.
+#[derive(Clone, Debug)]
+pub(crate) struct Depthwise {
+    kernel: [usize; 2],
+    stride: usize,
+    channels: usize,
+    /// `[taps][channels, padded]`
+    weights: Aligned,
+    bias: Vec<f32>,
+    functions: Vec<Pointwise>,
+}
+
+impl Depthwise {
+    /// Packs `weights` `[channels][kernel height][kernel width]`.
+    pub fn new(
+        kernel: [usize; 2],
+        stride: usize,
+        weights: &[f32],
+        bias: &[f32],
+        functions: Vec<Pointwise>,
+    ) -> Self {
+        let (channels, taps) = (bias.len(), kernel[0] * kernel[1]);
+        let padded = channels.next_multiple_of(MOST_LANES);
+        let weights = Aligned::new(taps * padded, |packed| {
+            for c in 0..channels {
+                for t in 0..taps {
+                    packed[t * padded + c] = weights[c * taps + t];
+                }
+            }
+        });
+        let mut bias = bias.to_vec();
+        bias.resize(padded, 0.0);
+        Depthwise {
+            kernel,
+            stride,
+            channels,
+            weights,
+            bias,
+            functions,
+        }
+    }
+
+    /// Multiply-adds for `pixels` output pixels.
+    pub fn multiply_adds(&self, pixels: usize) -> usize {
+        self.kernel[0] * self.kernel[1] * self.channels * pixels
+    }
+}
+
+/// output = functions(bias + convolution of `input`), where `input` is the zero-padded map; the two do
+/// not overlap.
+pub(crate) fn depthwise(
+    simd: Simd,
+    arena: &mut [f32],
+    input: View,
+    conv: &Depthwise,
+    output: View,
+) {
+    let furthest = |outputs: usize, kernel: usize| (outputs - 1) * conv.stride + kernel;
+    assert!(input.channel == 1 && input.channels == conv.channels);
+    assert!(output.channel == 1 && output.channels == conv.channels);
+    assert!(input.end() <= arena.len() && output.end() <= arena.len());
+    assert!(furthest(output.height, conv.kernel[0]) <= input.height);
+    assert!(furthest(output.width, conv.kernel[1]) <= input.width);
+    simd.dispatch(Job {
+        arena,
+        input,
+        conv,
+        output,
+    });
+}
+
+/// A convolution whose inputs and outputs lie within the arena.
+struct Job<'a> {
+    arena: &'a mut [f32],
+    input: View,
+    conv: &'a Depthwise,
+    output: View,
+}
+
+impl Kernel for Job<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, l: L) {
+        for y in 0..self.output.height {
+            for x in (0..self.output.width).step_by(PIXELS) {
+                let mut c = 0;
+                while c < self.conv.channels {
+                    self.pixels(l, y, x, c);
+                    c += L::N;
+                }
+            }
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Channels from `first` of the pixels of row `y` from `x`.
+    #[inline(always)]
+    fn pixels<L: Lanes>(&mut self, l: L, y: usize, x: usize, first: usize) {
+        let Job {
+            arena,
+            input,
+            conv,
+            output,
+        } = self;
+        let base = arena.as_mut_ptr();
+        let count = (conv.channels - first).min(L::N);
+        let padded = conv.bias.len();
+        let mut from = [0; PIXELS];
+        let mut to = [0; PIXELS];
+        for p in 0..PIXELS {
+            // Beyond the end of the row the last pixel is repeated.
+            let x = (x + p).min(output.width - 1);
+            from[p] = input.offset + conv.stride * (y * input.row + x * input.pixel) + first;
+            to[p] = output.offset + y * output.row + x * output.pixel + first;
+        }
+        // SAFETY: the vectors of weights and biases are padded; `count` channels of pixels of both views, for
+        // which `depthwise` has checked that they lie within the arena.
+        unsafe {
+            let mut acc = [l.load(conv.bias.as_ptr().add(first)); PIXELS];
+            for row in 0..conv.kernel[0] {
+                for column in 0..conv.kernel[1] {
+                    let tap = row * conv.kernel[1] + column;
+                    let weight = l.load(conv.weights.as_ptr().add(tap * padded + first));
+                    let shift = row * input.row + column * input.pixel;
+                    for (acc, from) in acc.iter_mut().zip(from) {
+                        let value = load_part(l, base.add(from + shift), count);
+                        *acc = l.fma(value, weight, *acc);
+                    }
+                }
+            }
+            apply_all(l, &conv.functions, &mut acc);
+            for (acc, to) in acc.iter().zip(to) {
+                store_part(l, base.add(to), *acc, count);
+            }
+        }
+    }
+}
