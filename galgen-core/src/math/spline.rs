@@ -97,27 +97,6 @@ struct Bins<const N: usize> {
     slope: [[f64; N]; 2],
 }
 
-/// One spline.
-#[derive(Clone, Debug)]
-pub struct Spline(Splines<1>);
-
-impl Spline {
-    /// The spline of `raw`, of length [`SplineSpec::parameters`].
-    pub fn new(spec: &SplineSpec, raw: &[f32]) -> Self {
-        Spline(Splines::new(spec, |p, _| raw[p]))
-    }
-
-    /// Maps `x` forward.
-    pub fn forward(&self, x: f64) -> Mapped {
-        self.0.forward([x])[0]
-    }
-
-    /// Maps `y` backward; `log_det` is that of the inverse map.
-    pub fn inverse(&self, y: f64) -> Mapped {
-        self.0.inverse([y])[0]
-    }
-}
-
 impl<const N: usize> Splines<N> {
     /// The splines of raw parameters `raw(p, element)`, by the rule of their [`Knots`]; slope 1 at both ends so that the
     /// tails join smoothly.
@@ -325,6 +304,23 @@ mod tests {
         bound: 5.0,
         knots: Knots::Floored,
     };
+
+    /// One spline.
+    struct Spline(Splines<1>);
+
+    impl Spline {
+        fn new(spec: &SplineSpec, raw: &[f32]) -> Self {
+            Spline(Splines::new(spec, |p, _| raw[p]))
+        }
+
+        fn forward(&self, x: f64) -> Mapped {
+            self.0.forward([x])[0]
+        }
+
+        fn inverse(&self, y: f64) -> Mapped {
+            self.0.inverse([y])[0]
+        }
+    }
 
     fn random(seed: u64, scale: f64) -> Spline {
         let mut rng = Philox::new(seed, 0, Stream::Training);
