@@ -315,7 +315,7 @@ pub struct ScoreArgs {
     pub out: PathBuf,
     /// Posterior draws per stamp: more give a tighter bound; of a flow draws of the noise of grey levels
     #[arg(long, value_name = "K", default_value = "64")]
-    pub samples: NonZeroU32,
+    pub draws: NonZeroU32,
     /// Accept flows whose weights are stored in 16 bits: ln p is then off by 0.01 nats (f16) or 0.1 (bf16) at 64
     /// dimensions, and more for more
     #[arg(long)]
@@ -388,7 +388,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "SEED")]
     pub binarise: Option<u64>,
     /// Posterior draws per stamp, where the model has a bound only
-    #[arg(long = "samples", value_name = "K", default_value = "64")]
+    #[arg(long, value_name = "K", default_value = "64")]
     pub draws: NonZeroU32,
     /// Sky noise of a pixel in the stamp's unit, or the column that holds it
     #[arg(long, value_name = "SIGMA|COLUMN", allow_negative_numbers = true)]

@@ -105,7 +105,7 @@ impl Scores {
         if self.kind == Kind::Exact {
             let mut found = f64::NAN;
             if all {
-                let (samples, seed) = (args.samples.get(), args.seed);
+                let (samples, seed) = (args.draws.get(), args.seed);
                 found = session.log_likelihood(stamp, asked, entry.sky, samples, seed, entry.id)?;
             }
             values.push(found);
@@ -118,7 +118,7 @@ impl Scores {
             };
             let mut bounds = [f64::NAN; 2];
             if all {
-                bounds[0] = bound(args.samples.get(), args.seed)?;
+                bounds[0] = bound(args.draws.get(), args.seed)?;
                 let mut sum = 0.0;
                 // Seeds of their own: independent of the draws above and of each other.
                 for draw in 1..=ELBO_DRAWS {
@@ -270,7 +270,7 @@ pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
         name: "SCORES",
         columns,
         rows: Vec::new(),
-        draws: (scores.kind != Kind::Pixels).then_some((args.seed, args.samples.get())),
+        draws: (scores.kind != Kind::Pixels).then_some((args.seed, args.draws.get())),
     };
     let work = |session: &mut Session, entry: &Entry, asked: &[f32], stamp: &[f32]| {
         let scored = scores.evaluate(args, session, entry, asked, stamp)?;

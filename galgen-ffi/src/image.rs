@@ -4,7 +4,8 @@ use crate::pointer;
 use crate::score::{Batch, element, element_mut};
 use crate::session::galgen_session;
 use crate::status::{Failure, galgen_error, galgen_status, guard};
-use galgen_infer::Pixels;
+use galgen_core::condition::Flags;
+use galgen_infer::{DrawError, Pixels};
 
 /// `pixels` of galgen_session_sample_images: the mean of each pixel, the probability of 1 where pixels are 0 or 1; of an
 /// autoregressive model given the pixels drawn before it.
@@ -67,20 +68,19 @@ pub unsafe extern "C" fn galgen_session_sample_images(
         if let Some(flags) = &mut flags {
             flags.fill(0);
         }
-        batch.run(
-            |session: &mut galgen_session, i: usize, conditions: &[f32]| {
-                let out = element_mut(images, i, each);
-                let id = ids.get(i).copied().unwrap_or(i as u64);
-                let drawn = session
-                    .session
-                    .sample_image(seed, id, conditions, pixels, out);
-                let found = drawn.inspect_err(|_| out.fill(0.0))?;
-                if let Some(flags) = &mut flags {
-                    flags[i] = found.0;
-                }
-                Ok(())
-            },
-        )
+        batch.run_together(|session, conditions, done| {
+            let report = |i: usize, drawn: Result<Flags, DrawError>| {
+                let note = |found: Flags| {
+                    if let Some(flags) = &mut flags {
+                        flags[i] = found.0;
+                    }
+                };
+                done(i, drawn.map(note));
+            };
+            let id = |i: usize| ids.get(i).copied().unwrap_or(i as u64);
+            let (session, out) = (&mut session.session, &mut images[..n * each]);
+            session.sample_images(n, seed, id, conditions, pixels, out, report);
+        })
     };
     // SAFETY: `error` is NULL or valid, as galgen.h asks.
     unsafe { guard(error, body) }

@@ -3,7 +3,8 @@
 use crate::pointer;
 use crate::session::galgen_session;
 use crate::status::{Failure, Failures, galgen_error, galgen_status, guard};
-use galgen_infer::DrawError;
+use galgen_core::condition::Flags;
+use galgen_infer::{DrawError, Scoring};
 
 /// The arguments that all functions of this file and of `image` have.
 pub(crate) struct Batch {
@@ -62,6 +63,28 @@ impl Batch {
 }
 
 impl Checked<'_> {
+    /// Calls `all` once, which reports on every element, in order, with its index.
+    pub fn run_together(
+        self,
+        all: impl FnOnce(&mut galgen_session, &[f32], &mut dyn FnMut(usize, Result<(), DrawError>)),
+    ) -> Result<(), Failure> {
+        let Checked {
+            session,
+            conditions,
+            mut statuses,
+            n,
+            ..
+        } = self;
+        let mut failures = Failures::default();
+        all(session, conditions, &mut |i, result| {
+            let status = failures.note(i, result).err().unwrap_or(galgen_status::Ok);
+            if let Some(statuses) = &mut statuses {
+                statuses[i] = status;
+            }
+        });
+        failures.result(n)
+    }
+
     /// Calls `one` for every element with its index and conditions.
     pub fn run(
         mut self,
@@ -205,16 +228,19 @@ pub unsafe extern "C" fn galgen_session_log_likelihood(
             )
         };
         results.fill(f64::NAN);
-        let one = |session: &mut galgen_session, i: usize, conditions: &[f32]| {
-            let stamp = element(stamps, i, each);
-            let id = ids.get(i).copied().unwrap_or(i as u64);
-            let sky = sky.get(i).copied();
-            results[i] = session
-                .session
-                .log_likelihood(stamp, conditions, sky, samples, seed, id)?;
-            Ok(())
+        let scoring = Scoring {
+            sky: (!sky.is_empty()).then_some(sky),
+            samples,
+            seed,
+            ids: (!ids.is_empty()).then_some(ids),
         };
-        batch.run(one)
+        batch.run_together(|session, conditions, done| {
+            let report = |i: usize, scored: Result<f64, DrawError>| {
+                done(i, scored.map(|log_p| results[i] = log_p));
+            };
+            let session = &mut session.session;
+            session.log_likelihoods(n, &stamps[..n * each], conditions, scoring, report);
+        })
     };
     // SAFETY: `error` is NULL or valid, as galgen.h asks.
     unsafe { guard(error, body) }
@@ -380,18 +406,20 @@ pub unsafe extern "C" fn galgen_session_decode(
         if let Some(flags) = &mut flags {
             flags.fill(0);
         }
-        let one = |session: &mut galgen_session, i: usize, conditions: &[f32]| {
-            let out = element_mut(stamps, i, stamp);
-            let decoded = session
+        batch.run_together(|session, conditions, done| {
+            let report = |i: usize, decoded: Result<Flags, DrawError>| {
+                let note = |found: Flags| {
+                    if let Some(flags) = &mut flags {
+                        flags[i] = found.0;
+                    }
+                };
+                done(i, decoded.map(note));
+            };
+            let (latents, out) = (&latents[..n * latent], &mut stamps[..n * stamp]);
+            session
                 .session
-                .decode(element(latents, i, latent), conditions, out);
-            let found = decoded.inspect_err(|_| out.fill(0.0))?;
-            if let Some(flags) = &mut flags {
-                flags[i] = found.0;
-            }
-            Ok(())
-        };
-        batch.run(one)
+                .decode_batch(n, latents, conditions, out, report);
+        })
     };
     // SAFETY: `error` is NULL or valid, as galgen.h asks.
     unsafe { guard(error, body) }

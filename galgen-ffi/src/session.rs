@@ -8,6 +8,9 @@ use crate::scene::{Scene, galgen_grid, galgen_noise, galgen_psf};
 use crate::status::{Failure, Failures, galgen_error, galgen_status, guard};
 use galgen_infer::{DrawError, Drawn, Session};
 
+/// Most items of a call that are computed together.
+const ITEMS: usize = 64;
+
 /// Draws and scores with one model. Holds all scratch memory: drawing and scoring allocate nothing.
 /// One thread at a time.
 pub struct galgen_session {
@@ -41,7 +44,7 @@ pub unsafe extern "C" fn galgen_session_new(
     let body = || {
         // SAFETY: NULL or as galgen.h asks.
         let (model, place) = unsafe { (pointer::shared("model", model), out("session", session)?) };
-        let session = Session::new(model?.model.clone());
+        let session = Session::with_batch(model?.model.clone(), ITEMS);
         *place = Box::into_raw(Box::new(galgen_session {
             session,
             scene: None,

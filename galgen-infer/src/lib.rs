@@ -22,4 +22,4 @@ pub mod weights;
 pub use error::LoadError;
 pub use kernels::Simd;
 pub use model::{DrawError, Model};
-pub use session::{Drawn, Pixels, Session};
+pub use session::{Drawn, Pixels, Scoring, Session};

@@ -4,6 +4,8 @@
 //! - activations and scales run in the store of the convolution, product or normalisation before them;
 //! - 3 x 3 convolutions of large maps run with 2.25 times fewer multiplications, those after an
 //!   `UpsampleNearest(2)`, which is not carried out, with 4 times fewer (`kernels::winograd`);
+//! - functions and 1 x 1 convolutions after an upsampling run before it;
+//! - transposed convolutions are one convolution for each phase of the output (`transposed`);
 //! - masks and degrees are folded into the weights; masked taps are not computed at all;
 //! - a `Reshape` to a map after a `Linear` permutes the rows of the weights;
 //! - a value that a convolution reads next is written inside a frame of zeros, so no kernel tests for
@@ -32,7 +34,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 pub(crate) use convolution::{ConvSpec, taps};
-use convolution::{folds, runs_in_cells, runs_in_planes};
+use convolution::{folds, pointwise_conv, runs_in_cells, runs_in_planes};
 pub(crate) use frame::functions;
 use frame::{NO_FRAME, covers, frame_wanted, of_any_feature};
 use galgen_core::math::act::Act;
@@ -383,12 +385,15 @@ impl Lowering<'_> {
                         functions,
                         frame_wanted(&layers[i..], value.shape, wanted),
                     );
-                    let (c, h, w) = View::extents(value.shape);
-                    let shape = Shape::Map {
-                        channels: c,
-                        height: h * factor,
-                        width: w * factor,
+                    let enlarged = |value: Value| {
+                        let (c, h, w) = View::extents(value.shape);
+                        Shape::Map {
+                            channels: c,
+                            height: h * factor,
+                            width: w * factor,
+                        }
                     };
+                    let shape = enlarged(value);
                     match after.first() {
                         Some(layer) if folds(*factor, layer) => {
                             let path = format!("{prefix}{next}");
@@ -401,11 +406,20 @@ impl Lowering<'_> {
                             let frame = frame_wanted(&layers[next..], shape, wanted);
                             self.cell_conv(Scheme::Upsampled, &path, value, shape, functions, frame)
                         }
-                        _ => {
-                            let to = self.allocate(shape, frame_wanted(after, shape, wanted));
-                            self.push(Op::Upsample(*factor), value.place, value.place, to.place);
-                            to
+                        Some(layer) => {
+                            if let Some(spec) = pointwise_conv(layer) {
+                                // So does a convolution of single pixels.
+                                let path = format!("{prefix}{next}");
+                                let functions = frame::functions(&after[1..]);
+                                next += 1 + functions.len();
+                                let small = layer_output(layer, value.shape);
+                                value = self.conv(&path, value, small, spec, functions, NO_FRAME);
+                            }
+                            let shape = enlarged(value);
+                            let frame = frame_wanted(&layers[next..], shape, wanted);
+                            self.upsample(value, *factor, shape, frame)
                         }
+                        None => self.upsample(value, *factor, shape, wanted),
                     }
                 }
                 Layer::Activation(_) | Layer::Scale(_) | Layer::BipolarElu => {
@@ -509,6 +523,12 @@ impl Lowering<'_> {
         } else {
             self.allocate(value.shape, frame)
         }
+    }
+
+    fn upsample(&mut self, value: Value, factor: usize, shape: Shape, frame: Padding) -> Value {
+        let to = self.allocate(shape, frame);
+        self.push(Op::Upsample(factor), value.place, value.place, to.place);
+        to
     }
 
     fn norm(

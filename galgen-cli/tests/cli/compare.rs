@@ -19,7 +19,7 @@ fn bench(name: &str) -> Bench {
 }
 
 const COMPARE: &str =
-    "compare --model images.safetensors --samples 2 --sample first=a.fits --sample second=b.fits";
+    "compare --model images.safetensors --draws 2 --sample first=a.fits --sample second=b.fits";
 
 #[test]
 fn two_samples_of_one_population_are_told_to_be_one() {
@@ -62,7 +62,7 @@ fn two_samples_of_one_population_are_told_to_be_one() {
 
     // The scores are those of `galgen score`, and threads do not matter.
     bench
-        .galgen("score --model images.safetensors --samples 2 --stamps b.fits --out s.csv")
+        .galgen("score --model images.safetensors --draws 2 --stamps b.fits --out s.csv")
         .succeeds();
     let mut reader = csv::Reader::from_path(bench.path("s.csv")).expect("CSV");
     let scores: Vec<f64> = reader

@@ -62,7 +62,7 @@ fn images_are_drawn_scored_encoded_and_decoded() {
         ))
         .succeeds();
 
-    let score = "score --model images.safetensors --samples 3 --stamps i.fits --out s.csv";
+    let score = "score --model images.safetensors --draws 3 --stamps i.fits --out s.csv";
     bench.galgen(score).succeeds();
     let rows = records(&bench, "s.csv");
     assert_eq!(rows[4]["type"], "S0");
@@ -128,7 +128,7 @@ fn stamps_of_a_flow_vae_are_encoded_and_decoded() {
     }
     // What was decoded can be scored.
     bench
-        .galgen("score --model model.safetensors --samples 2 --stamps d.fits --out s.csv")
+        .galgen("score --model model.safetensors --draws 2 --stamps d.fits --out s.csv")
         .succeeds();
 }
 
@@ -144,7 +144,7 @@ fn labels_and_bits_come_from_files() {
     let grey = (0..3 * 144).map(|i| (i % 256) as u8).collect();
     bench.write("grey", idx(&[3, 12, 12], grey));
     bench.write("types.csv", "type\nSb\nE\nS0\n");
-    let score = "score --model images.safetensors --samples 2 --stamps grey --labels types.csv";
+    let score = "score --model images.safetensors --draws 2 --stamps grey --labels types.csv";
     bench
         .galgen(&format!("{score} --binarise 0 --out s.csv"))
         .succeeds();

@@ -4,7 +4,7 @@ use super::*;
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
 
-const SCORE: &str = "score --model model.safetensors --samples 4";
+const SCORE: &str = "score --model model.safetensors --draws 4";
 
 /// Records of a CSV file by column name.
 fn table(bench: &Bench, name: &str) -> Vec<std::collections::HashMap<String, String>> {
@@ -125,7 +125,7 @@ fn stamps_that_a_model_cannot_score_are_refused() {
     score("--stamps g.fits --out g.fits").fails(2, &["named twice"]);
     score("--stamps g.fits --out x.csv --sky-sigma noise").fails(1, &["noise", "--sky-sigma"]);
     score("--stamps g.fits --out x.csv --sky-sigma -1").fails(2, &["sky-sigma"]);
-    score("--stamps g.fits --out x.csv --samples 0").fails(2, &["--samples"]);
+    score("--stamps g.fits --out x.csv --draws 0").fails(2, &["--draws"]);
     score("--stamps g.fits --out no/x.csv").fails(1, &["no", "create it first"]);
     bench.write("cut.fits", &bench.read("g.fits")[..7000]);
     score("--stamps cut.fits --out x.csv").fails(1, &["cut.fits", "truncated"]);
@@ -167,7 +167,7 @@ fn a_point_spread_function_changes_the_score_of_a_model_that_takes_one() {
     bench.write("psf.fits", fits_image(&[5, 5]));
     bench.write("each.fits", fits_image(&[5, 5, 4]));
     let score =
-        |more: &str| format!("score --model inside.safetensors --samples 4 --stamps g.fits {more}");
+        |more: &str| format!("score --model inside.safetensors --draws 4 --stamps g.fits {more}");
     for (more, out) in [
         ("", "none.csv"),
         ("--psf psf.fits", "one.csv"),

@@ -1,7 +1,7 @@
 //! Monotone rational-quadratic splines (Durkan et al. 2019, "Neural spline flows", equations 4-8),
 //! evaluated in f64: in f32 the inverse is ill-conditioned where a bin is saturated.
 
-use crate::math::act::softplus;
+use crate::math::elementary::{exp, ln, softplus};
 use serde::{Deserialize, Serialize};
 
 /// Largest number of bins; the knots of a spline then fit on the stack.
@@ -42,6 +42,7 @@ impl Knots {
 pub const SOFT_CLIP: f64 = 6.907_755_278_982_137;
 
 /// x / (1 + |x| / bound), within (-bound, bound).
+#[inline(always)]
 pub fn soft_clip(x: f64, bound: f64) -> f64 {
     x / (1.0 + x.abs() / bound)
 }
@@ -70,14 +71,14 @@ impl SplineSpec {
     }
 }
 
-/// One spline: its knots and their slopes.
+/// Splines of N elements side by side: their knots and slopes, element by element within a knot.
 #[derive(Clone, Debug)]
-pub struct Spline {
+pub struct Splines<const N: usize> {
     bins: usize,
     bound: f64,
-    x: [f64; MAX_BINS + 1],
-    y: [f64; MAX_BINS + 1],
-    slope: [f64; MAX_BINS + 1],
+    x: [[f64; N]; MAX_BINS + 1],
+    y: [[f64; N]; MAX_BINS + 1],
+    slope: [[f64; N]; MAX_BINS + 1],
 }
 
 /// The value of a map and the logarithm of its derivative there.
@@ -89,110 +90,221 @@ pub struct Mapped {
     pub log_det: f64,
 }
 
+/// The bin of each element: its corners and the slopes there.
+struct Bins<const N: usize> {
+    x: [[f64; N]; 2],
+    y: [[f64; N]; 2],
+    slope: [[f64; N]; 2],
+}
+
+/// One spline.
+#[derive(Clone, Debug)]
+pub struct Spline(Splines<1>);
+
 impl Spline {
-    /// The spline of `raw` (length [`SplineSpec::parameters`]), by the rule of its [`Knots`]; slope 1 at both ends
-    /// so that the tails join smoothly.
+    /// The spline of `raw`, of length [`SplineSpec::parameters`].
     pub fn new(spec: &SplineSpec, raw: &[f32]) -> Self {
-        let k = spec.bins;
-        let mut spline = Spline {
-            bins: k,
-            bound: spec.bound,
-            x: [0.0; MAX_BINS + 1],
-            y: [0.0; MAX_BINS + 1],
-            slope: [1.0; MAX_BINS + 1],
-        };
-        knots(&raw[..k], spec, &mut spline.x[..=k]);
-        knots(&raw[k..2 * k], spec, &mut spline.y[..=k]);
-        let offset = SplineSpec::derivative_offset();
-        for (slope, &r) in spline.slope[1..k].iter_mut().zip(&raw[2 * k..]) {
-            *slope = match spec.knots {
-                Knots::Floored => MIN_DERIVATIVE + softplus(f64::from(r) + offset),
-                Knots::SoftClipped => libm::exp(soft_clip(f64::from(r), SOFT_CLIP)),
-            };
-        }
-        spline
+        Spline(Splines::new(spec, |p, _| raw[p]))
     }
 
     /// Maps `x` forward.
     pub fn forward(&self, x: f64) -> Mapped {
-        if !(x > -self.bound && x < self.bound) {
-            return Mapped {
-                value: x,
-                log_det: 0.0,
-            };
-        }
-        let bin = self.bin(&self.x, x);
-        let width = self.x[bin + 1] - self.x[bin];
-        let t = ((x - self.x[bin]) / width).clamp(0.0, 1.0);
-        self.at(bin, t)
+        self.0.forward([x])[0]
     }
 
     /// Maps `y` backward; `log_det` is that of the inverse map.
     pub fn inverse(&self, y: f64) -> Mapped {
-        if !(y > -self.bound && y < self.bound) {
-            return Mapped {
-                value: y,
-                log_det: 0.0,
-            };
-        }
-        let bin = self.bin(&self.y, y);
-        let width = self.x[bin + 1] - self.x[bin];
-        let height = self.y[bin + 1] - self.y[bin];
-        let (s, d0, d1) = (height / width, self.slope[bin], self.slope[bin + 1]);
-        let dy = y - self.y[bin];
-        let a = height * (s - d0) + dy * (d0 + d1 - 2.0 * s);
-        let b = height * d0 - dy * (d0 + d1 - 2.0 * s);
-        let c = -s * dy;
-        let discriminant = (b * b - 4.0 * a * c).max(0.0);
-        // This form of the root does not cancel when a is near 0; b > 0 up to rounding.
-        let t = (2.0 * c / (-b - libm::sqrt(discriminant))).clamp(0.0, 1.0);
-        Mapped {
-            value: self.x[bin] + t * width,
-            log_det: -self.at(bin, t).log_det,
-        }
-    }
-
-    fn bin(&self, knots: &[f64; MAX_BINS + 1], v: f64) -> usize {
-        let inner = &knots[1..self.bins];
-        inner.iter().take_while(|&&knot| v >= knot).count()
-    }
-
-    fn at(&self, bin: usize, t: f64) -> Mapped {
-        let width = self.x[bin + 1] - self.x[bin];
-        let height = self.y[bin + 1] - self.y[bin];
-        let (s, d0, d1) = (height / width, self.slope[bin], self.slope[bin + 1]);
-        let r = t * (1.0 - t);
-        let denominator = s + (d0 + d1 - 2.0 * s) * r;
-        let value = self.y[bin] + height * (s * t * t + d0 * r) / denominator;
-        let numerator = s * s * (d1 * t * t + 2.0 * s * r + d0 * (1.0 - t) * (1.0 - t));
-        Mapped {
-            value,
-            log_det: libm::log(numerator) - 2.0 * libm::log(denominator),
-        }
+        self.0.inverse([y])[0]
     }
 }
 
-/// Knots on [-bound, bound] from raw bin sizes: softmax, lower bound, cumulative sum; both ends exact.
-fn knots(raw: &[f32], spec: &SplineSpec, out: &mut [f64]) {
-    let (k, bound) = (raw.len(), spec.bound);
-    let size = |r: f32| match spec.knots {
-        Knots::Floored => f64::from(r),
-        Knots::SoftClipped => soft_clip(f64::from(r), 0.5 * SOFT_CLIP),
-    };
+impl<const N: usize> Splines<N> {
+    /// The splines of raw parameters `raw(p, element)`, by the rule of their [`Knots`]; slope 1 at both ends so that the
+    /// tails join smoothly.
+    #[inline(always)]
+    pub fn new(spec: &SplineSpec, raw: impl Fn(usize, usize) -> f32) -> Self {
+        let k = spec.bins;
+        let mut splines = Splines {
+            bins: k,
+            bound: spec.bound,
+            x: [[0.0; N]; MAX_BINS + 1],
+            y: [[0.0; N]; MAX_BINS + 1],
+            slope: [[1.0; N]; MAX_BINS + 1],
+        };
+        knots(&raw, 0, spec, &mut splines.x[..=k]);
+        knots(&raw, k, spec, &mut splines.y[..=k]);
+        let offset = SplineSpec::derivative_offset();
+        for (p, slopes) in (2 * k..).zip(&mut splines.slope[1..k]) {
+            for (i, slope) in slopes.iter_mut().enumerate() {
+                *slope = f64::from(raw(p, i));
+            }
+            match spec.knots {
+                Knots::Floored => {
+                    for slope in slopes {
+                        *slope = MIN_DERIVATIVE + softplus(*slope + offset);
+                    }
+                }
+                Knots::SoftClipped => {
+                    for slope in slopes {
+                        *slope = exp(soft_clip(*slope, SOFT_CLIP));
+                    }
+                }
+            }
+        }
+        splines
+    }
+
+    /// Maps `x` forward.
+    #[inline(always)]
+    pub fn forward(&self, x: [f64; N]) -> [Mapped; N] {
+        let bins = self.find(&self.x, &x);
+        let mut t = [0.0; N];
+        for i in 0..N {
+            let width = bins.x[1][i] - bins.x[0][i];
+            t[i] = ((x[i] - bins.x[0][i]) / width).clamp(0.0, 1.0);
+        }
+        let (value, log_det) = bins.at(&t);
+        self.inside(x, value, log_det)
+    }
+
+    /// Maps `y` backward; `log_det` are those of the inverse map.
+    #[inline(always)]
+    pub fn inverse(&self, y: [f64; N]) -> [Mapped; N] {
+        let bins = self.find(&self.y, &y);
+        let (mut t, mut value) = ([0.0; N], [0.0; N]);
+        for i in 0..N {
+            let width = bins.x[1][i] - bins.x[0][i];
+            let height = bins.y[1][i] - bins.y[0][i];
+            let (s, d0, d1) = (height / width, bins.slope[0][i], bins.slope[1][i]);
+            let dy = y[i] - bins.y[0][i];
+            let a = height * (s - d0) + dy * (d0 + d1 - 2.0 * s);
+            let b = height * d0 - dy * (d0 + d1 - 2.0 * s);
+            let c = -s * dy;
+            let square = b * b - 4.0 * a * c;
+            let discriminant = if square < 0.0 { 0.0 } else { square };
+            // This form of the root does not cancel when a is near 0; b > 0 up to rounding.
+            t[i] = (2.0 * c / (-b - libm::sqrt(discriminant))).clamp(0.0, 1.0);
+            value[i] = bins.x[0][i] + t[i] * width;
+        }
+        let (_, mut log_det) = bins.at(&t);
+        for log_det in &mut log_det {
+            *log_det = -*log_det;
+        }
+        self.inside(y, value, log_det)
+    }
+
+    /// What is mapped inside of the bound; the identity outside.
+    #[inline(always)]
+    fn inside(&self, v: [f64; N], value: [f64; N], log_det: [f64; N]) -> [Mapped; N] {
+        let identity = Mapped {
+            value: 0.0,
+            log_det: 0.0,
+        };
+        let mut mapped = [identity; N];
+        for i in 0..N {
+            let inside = v[i] > -self.bound && v[i] < self.bound;
+            mapped[i].value = if inside { value[i] } else { v[i] };
+            mapped[i].log_det = if inside { log_det[i] } else { 0.0 };
+        }
+        mapped
+    }
+
+    /// The bins between whose `knots` the values lie: the last that begins at or below each, else the first.
+    #[inline(always)]
+    fn find(&self, knots: &[[f64; N]; MAX_BINS + 1], v: &[f64; N]) -> Bins<N> {
+        let both = |of: &[[f64; N]; MAX_BINS + 1]| [of[0], of[1]];
+        let mut bins = Bins {
+            x: both(&self.x),
+            y: both(&self.y),
+            slope: both(&self.slope),
+        };
+        for bin in 1..self.bins {
+            for (of, found) in [
+                (&self.x, &mut bins.x),
+                (&self.y, &mut bins.y),
+                (&self.slope, &mut bins.slope),
+            ] {
+                for (end, found) in found.iter_mut().enumerate() {
+                    for i in 0..N {
+                        let above = v[i] >= knots[bin][i];
+                        found[i] = if above { of[bin + end][i] } else { found[i] };
+                    }
+                }
+            }
+        }
+        bins
+    }
+}
+
+impl<const N: usize> Bins<N> {
+    /// Values and ln of the derivatives at the fractions `t` of the bins.
+    #[inline(always)]
+    fn at(&self, t: &[f64; N]) -> ([f64; N], [f64; N]) {
+        let (mut value, mut log_det) = ([0.0; N], [0.0; N]);
+        for i in 0..N {
+            let width = self.x[1][i] - self.x[0][i];
+            let height = self.y[1][i] - self.y[0][i];
+            let (s, d0, d1) = (height / width, self.slope[0][i], self.slope[1][i]);
+            let t = t[i];
+            let r = t * (1.0 - t);
+            let denominator = s + (d0 + d1 - 2.0 * s) * r;
+            value[i] = self.y[0][i] + height * (s * t * t + d0 * r) / denominator;
+            let numerator = s * s * (d1 * t * t + 2.0 * s * r + d0 * (1.0 - t) * (1.0 - t));
+            log_det[i] = ln(numerator) - 2.0 * ln(denominator);
+        }
+        (value, log_det)
+    }
+}
+
+/// Knots on [-bound, bound] from raw bin sizes, parameters from `first` on: softmax, lower bound, cumulative sum; both
+/// ends exact.
+#[inline(always)]
+fn knots<const N: usize>(
+    raw: &impl Fn(usize, usize) -> f32,
+    first: usize,
+    spec: &SplineSpec,
+    out: &mut [[f64; N]],
+) {
+    let (k, bound) = (spec.bins, spec.bound);
+    let mut largest = [f64::NEG_INFINITY; N];
+    // Sizes stand where the knots at their right ends will.
+    for (p, sizes) in (first..).zip(&mut out[1..]) {
+        for (i, size) in sizes.iter_mut().enumerate() {
+            *size = f64::from(raw(p, i));
+        }
+        if spec.knots == Knots::SoftClipped {
+            for size in &mut *sizes {
+                *size = soft_clip(*size, 0.5 * SOFT_CLIP);
+            }
+        }
+        for i in 0..N {
+            largest[i] = if sizes[i] > largest[i] {
+                sizes[i]
+            } else {
+                largest[i]
+            };
+        }
+    }
+    let mut total = [0.0; N];
+    for sizes in &mut out[1..] {
+        for i in 0..N {
+            sizes[i] = exp(sizes[i] - largest[i]);
+            total[i] += sizes[i];
+        }
+    }
     let least = match spec.knots {
         Knots::Floored => MIN_BIN,
         Knots::SoftClipped => 0.0,
     };
-    let largest = raw.iter().fold(f64::NEG_INFINITY, |m, &r| m.max(size(r)));
-    let total: f64 = raw.iter().map(|&r| libm::exp(size(r) - largest)).sum();
-    let mut sum = 0.0;
-    out[0] = -bound;
-    for (i, &r) in raw.iter().enumerate() {
-        let fraction = libm::exp(size(r) - largest) / total;
-        sum += least + (1.0 - least * k as f64) * fraction;
-        out[i + 1] = bound * (2.0 * sum - 1.0);
+    let mut sum = [0.0; N];
+    out[0] = [-bound; N];
+    for sizes in &mut out[1..] {
+        for i in 0..N {
+            sum[i] += least + (1.0 - least * k as f64) * (sizes[i] / total[i]);
+            sizes[i] = bound * (2.0 * sum[i] - 1.0);
+        }
     }
-    out[k] = bound;
+    out[k] = [bound; N];
 }
 
 #[cfg(test)]

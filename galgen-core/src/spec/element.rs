@@ -2,7 +2,7 @@
 //! element.
 
 use super::{MAX_BOUND, SpecError};
-use crate::math::act::softplus;
+use crate::math::elementary::{exp, softplus, tanh};
 use crate::math::spline::{MAX_BINS, SplineSpec, soft_clip};
 use alloc::format;
 use serde::{Deserialize, Serialize};
@@ -47,19 +47,43 @@ pub enum Scale {
 impl Scale {
     /// ln of the factor.
     pub fn log(&self, raw: f64) -> f64 {
+        let mut value = [raw];
+        self.logs(&mut value);
+        value[0]
+    }
+
+    /// ln of the factors of several raw parameters, in place.
+    #[inline(always)]
+    pub fn logs(&self, values: &mut [f64]) {
         match *self {
-            Scale::Tanh { bound } => bound * libm::tanh(raw / bound),
-            Scale::SoftClip { bound } => soft_clip(raw, bound),
-            Scale::Sigmoid { floor } => {
-                let log_sigmoid = -softplus(-(raw + SIGMOID_OFFSET));
-                if floor == 0.0 {
-                    return log_sigmoid;
+            Scale::Tanh { bound } => {
+                for v in values {
+                    *v = bound * tanh(*v / bound);
                 }
-                libm::log(libm::exp(log_sigmoid) + floor)
             }
-            // e^-40 is below the rounding of 1, and softplus there is e^raw.
-            Scale::Softplus { floor } if floor == 0.0 && raw < -40.0 => raw,
-            Scale::Softplus { floor } => libm::log(softplus(raw) + floor),
+            Scale::SoftClip { bound } => {
+                for v in values {
+                    *v = soft_clip(*v, bound);
+                }
+            }
+            Scale::Sigmoid { floor } => {
+                for v in &mut *values {
+                    *v = -softplus(-(*v + SIGMOID_OFFSET));
+                }
+                if floor != 0.0 {
+                    for v in values {
+                        *v = libm::log(exp(*v) + floor);
+                    }
+                }
+            }
+            Scale::Softplus { floor } => {
+                for v in values {
+                    // e^-40 is below the rounding of 1, and softplus there is e^raw.
+                    if floor != 0.0 || *v >= -40.0 || v.is_nan() {
+                        *v = libm::log(softplus(*v) + floor);
+                    }
+                }
+            }
         }
     }
 

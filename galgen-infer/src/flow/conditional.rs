@@ -1,12 +1,15 @@
 //! Couplings: some elements stay, and give the parameters of the others' maps.
 
-use super::element::element;
+use super::States;
+use super::element::{SIDE, all_elements, elements};
+use super::layers::Layers;
 use crate::error::LoadError;
 use crate::kernels::Simd;
-use crate::lower::Plan;
+use crate::lower::{Cost, Plan};
 use crate::weights::Weights;
+use alloc::boxed::Box;
 use alloc::format;
-use galgen_core::spec::{Direction, ElementMap, MAX_PARAMETERS, Net};
+use galgen_core::spec::{Direction, ElementMap, Net};
 
 /// Which elements stay.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +27,19 @@ pub(super) enum Kept {
 /// A coupling of vectors (of one pixel) or maps.
 #[derive(Clone, Debug)]
 pub(super) struct Coupling {
-    plan: Plan,
+    net: Conditioner,
     kept: Kept,
     map: ElementMap,
     /// Pixels of a feature.
     plane: usize,
+    simd: Simd,
+}
+
+#[derive(Clone, Debug)]
+enum Conditioner {
+    /// Of several items at once.
+    Layers(Layers),
+    Plan(Box<Plan>),
 }
 
 impl Coupling {
@@ -42,58 +53,117 @@ impl Coupling {
         weights: &Weights,
         simd: Simd,
     ) -> Result<Self, LoadError> {
-        let plan = Plan::new(net, &format!("{path}.net"), weights, simd)?;
+        let prefix = format!("{path}.net");
+        let layers = Layers::new(net, &prefix, weights, simd).filter(|_| plane == 1);
+        let net = match layers {
+            Some(layers) => Conditioner::Layers(layers),
+            None => Conditioner::Plan(Box::new(Plan::new(net, &prefix, weights, simd)?)),
+        };
         Ok(Coupling {
-            plan,
+            net,
             kept,
             map: *map,
             plane,
+            simd,
         })
     }
 
-    /// Its net.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    /// What an item costs.
+    pub fn cost(&self) -> Cost {
+        match &self.net {
+            Conditioner::Layers(layers) => layers.cost(),
+            Conditioner::Plan(plan) => plan.cost(),
+        }
     }
 
-    /// f32 numbers of scratch.
-    pub fn scratch_len(&self) -> usize {
-        self.plan.input_len() + self.plan.output().len() + self.plan.scratch_len()
+    /// Whether several items are computed at once.
+    pub fn shares_weights(&self) -> bool {
+        matches!(self.net, Conditioner::Layers(_))
     }
 
-    /// Applies the transform; returns ln |det| of the direction taken.
-    pub fn apply(
-        &self,
-        direction: Direction,
-        x: &mut [f64],
-        context: &[f32],
-        scratch: &mut [f32],
-    ) -> f64 {
-        let (input, rest) = scratch.split_at_mut(self.plan.input_len());
-        let (raw, rest) = rest.split_at_mut(self.plan.output().len());
-        for (i, (input, &x)) in input.iter_mut().zip(&*x).enumerate() {
+    /// f32 numbers of scratch for so many items.
+    pub fn scratch_len(&self, items: usize) -> usize {
+        match &self.net {
+            Conditioner::Layers(layers) => layers.scratch_len(items),
+            Conditioner::Plan(plan) => plan.input_len() + plan.output().len() + plan.scratch_len(),
+        }
+    }
+
+    /// Applies the transform to all items.
+    pub fn apply(&self, direction: Direction, states: &mut States, scratch: &mut [f32]) {
+        let items = states.len();
+        match &self.net {
+            Conditioner::Layers(net) => {
+                for item in 0..items {
+                    self.fill(states.item(item).0, net.input(scratch, item));
+                }
+                net.run(states.contexts, items, scratch);
+                for item in 0..items {
+                    let raw = net.output(scratch, items, item..item + 1);
+                    let log_det = self.map_elements(direction, states.item(item).0, raw);
+                    states.add(item, log_det);
+                }
+            }
+            Conditioner::Plan(plan) => {
+                let (input, rest) = scratch.split_at_mut(plan.input_len());
+                let (raw, rest) = rest.split_at_mut(plan.output().len());
+                for item in 0..items {
+                    let (x, context) = states.item(item);
+                    self.fill(x, input);
+                    plan.run(input, context, raw, rest);
+                    let log_det = self.map_elements(direction, x, raw);
+                    states.add(item, log_det);
+                }
+            }
+        }
+    }
+
+    /// What the net sees of `x`.
+    fn fill(&self, x: &[f64], input: &mut [f32]) {
+        for (i, (input, &x)) in input.iter_mut().zip(x).enumerate() {
             *input = if self.stays(i) { x as f32 } else { 0.0 };
         }
-        self.plan.run(input, context, raw, rest);
-        let first = match self.kept {
-            Kept::Features(keep) => keep * self.plane,
-            Kept::Pixels { .. } => 0,
-        };
-        let mut log_det = 0.0;
-        for (i, x) in x[first..].iter_mut().enumerate() {
-            if matches!(self.kept, Kept::Pixels { .. }) && self.stays(i) {
-                continue;
+    }
+
+    /// Maps the elements that do not stay; returns ln |det|. Parameters of an element are neighbours of a vector, in
+    /// planes of their own of a map.
+    fn map_elements(&self, direction: Direction, x: &mut [f64], raw: &[f32]) -> f64 {
+        let (simd, map) = (self.simd, &self.map);
+        let (plane, count) = (self.plane, map.parameters());
+        match self.kept {
+            Kept::Features(keep) if plane == 1 => {
+                let parameters = (raw, |i| i * count, 1);
+                all_elements(simd, direction, map, &mut x[keep..], parameters)
             }
-            let mapped = element(
-                direction,
-                &self.map,
-                *x,
-                self.parameters(raw, i, &mut [0.0; MAX_PARAMETERS]),
-            );
-            *x = mapped.value;
-            log_det += mapped.log_det;
+            Kept::Features(keep) => {
+                let features = x[keep * plane..].chunks_exact_mut(plane);
+                let one = |(x, raw): (&mut [f64], &[f32])| {
+                    all_elements(simd, direction, map, x, (raw, |pixel| pixel, plane))
+                };
+                features.zip(raw.chunks_exact(count * plane)).map(one).sum()
+            }
+            Kept::Pixels { .. } => {
+                let mut log_det = 0.0;
+                let mut moving = (0..x.len()).filter(|&i| !self.stays(i));
+                loop {
+                    let (mut places, mut values, mut n) = ([0; SIDE], [0.0; SIDE], 0);
+                    for i in moving.by_ref().take(SIDE) {
+                        (places[n], values[n]) = (i, x[i]);
+                        n += 1;
+                    }
+                    if n == 0 {
+                        return log_det;
+                    }
+                    let at = |k: usize| places[k] / plane * count * plane + places[k] % plane;
+                    let parameters = (raw, at, plane);
+                    let own = elements(simd, direction, map, &mut values[..n], parameters);
+                    for (k, &i) in places[..n].iter().enumerate() {
+                        x[i] = values[k];
+                        log_det += own[k];
+                    }
+                }
+            }
         }
-        log_det
     }
 
     /// Whether element `i` of the active part stays.
@@ -105,24 +175,5 @@ impl Coupling {
                 ((pixel / width + pixel % width) % 2 == 1) == odd
             }
         }
-    }
-
-    /// The parameters of the `i`-th mapped element: neighbours of a vector, in planes of their own of a map.
-    fn parameters<'a>(
-        &self,
-        raw: &'a [f32],
-        i: usize,
-        gathered: &'a mut [f32; MAX_PARAMETERS],
-    ) -> &'a [f32] {
-        let count = self.map.parameters();
-        if self.plane == 1 {
-            return &raw[i * count..(i + 1) * count];
-        }
-        let (feature, pixel) = (i / self.plane, i % self.plane);
-        let own = &mut gathered[..count];
-        for (p, value) in own.iter_mut().enumerate() {
-            *value = raw[(feature * count + p) * self.plane + pixel];
-        }
-        own
     }
 }

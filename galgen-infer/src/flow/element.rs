@@ -1,44 +1,204 @@
 //! The maps of single elements, in f64.
 
+use crate::kernels::Simd;
+use crate::kernels::lanes::{Kernel, Lanes};
 use galgen_core::math::act::softplus;
-use galgen_core::math::spline::{Mapped, Spline, soft_clip};
-use galgen_core::spec::{Direction, ElementMap, MIXTURE_LOG_SCALE, Scale};
+use galgen_core::math::elementary::exp;
+use galgen_core::math::spline::{Mapped, SplineSpec, Splines, soft_clip};
+use galgen_core::spec::{Direction, ElementMap, MAX_PARAMETERS, MIXTURE_LOG_SCALE, Scale};
 
 /// Halvings of the bracket of a mixture's inverse at most: more than an f64 has bits.
 const HALVINGS: usize = 100;
+/// Most elements that are mapped side by side.
+pub(super) const SIDE: usize = 16;
 
-/// One element with its raw parameters.
-pub(super) fn element(direction: Direction, map: &ElementMap, x: f64, raw: &[f32]) -> Mapped {
-    match map {
-        ElementMap::Affine { bound } => {
-            let log_scale = bound * libm::tanh(f64::from(raw[1]) / bound);
-            affine(direction, x, f64::from(raw[0]), log_scale)
+/// Maps up to [`SIDE`] elements in place, where parameter p of element i is `raw[at(i) + p step]`; `log_dets` become ln
+/// |derivative| of each. All levels give the same bits, alone or side by side.
+pub(super) fn elements(
+    simd: Simd,
+    direction: Direction,
+    map: &ElementMap,
+    x: &mut [f64],
+    (raw, at, step): (&[f32], impl Fn(usize) -> usize, usize),
+) -> [f64; SIDE] {
+    let mut log_dets = [0.0; SIDE];
+    let mut places = [0; SIDE];
+    for (i, place) in places[..x.len()].iter_mut().enumerate() {
+        *place = at(i);
+    }
+    simd.dispatch(Elements {
+        direction,
+        map,
+        x,
+        raw,
+        places,
+        step,
+        log_dets: &mut log_dets,
+    });
+    log_dets
+}
+
+/// All elements of `x`, SIDE at a time; returns the sum of ln |derivative|.
+pub(super) fn all_elements(
+    simd: Simd,
+    direction: Direction,
+    map: &ElementMap,
+    x: &mut [f64],
+    (raw, at, step): (&[f32], impl Fn(usize) -> usize, usize),
+) -> f64 {
+    let mut log_det = 0.0;
+    for (start, x) in (0..).step_by(SIDE).zip(x.chunks_mut(SIDE)) {
+        let parameters = (raw, |i| at(start + i), step);
+        let log_dets = elements(simd, direction, map, x, parameters);
+        for own in &log_dets[..x.len()] {
+            log_det += own;
         }
-        ElementMap::Additive => affine(direction, x, f64::from(raw[0]), 0.0),
-        ElementMap::ScaleShift(scale) => {
-            // z = a x + shift is the inverse of the form below.
-            let log = scale.log(f64::from(raw[1]));
-            affine(direction.reversed(), x, f64::from(raw[0]), log)
-        }
-        ElementMap::ShiftScale(scale) => {
-            shift_scale(direction, x, f64::from(raw[0]), scale, raw[1])
-        }
-        ElementMap::Spline(spec) => {
-            let spline = Spline::new(spec, raw);
-            match direction {
-                Direction::Normalise => spline.forward(x),
-                Direction::Generate => spline.inverse(x),
+    }
+    log_det
+}
+
+/// Elements with a map of one kind. Compiled for each level: loops over [`SIDE`] elements become vectors.
+struct Elements<'a> {
+    direction: Direction,
+    map: &'a ElementMap,
+    x: &'a mut [f64],
+    raw: &'a [f32],
+    places: [usize; SIDE],
+    step: usize,
+    log_dets: &'a mut [f64; SIDE],
+}
+
+impl Kernel for Elements<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let bounded = |bound| Scale::Tanh { bound };
+        match self.map {
+            // z = (x - shift) exp(-log)
+            ElementMap::Affine { bound } => {
+                let direction = self.direction;
+                self.affine(direction, Some(bounded(*bound)), false);
+            }
+            ElementMap::Additive => {
+                let direction = self.direction;
+                self.affine(direction, None, false);
+            }
+            // z = a x + shift is the inverse of that form.
+            ElementMap::ScaleShift(scale) => {
+                let direction = self.direction.reversed();
+                self.affine(direction, Some(*scale), false);
+            }
+            // z = a (x + shift) is that form with other signs.
+            ElementMap::ShiftScale(scale) => {
+                let direction = self.direction;
+                self.affine(direction, Some(*scale), true);
+            }
+            ElementMap::Spline(spec) => match self.x.len() {
+                1 => self.splines::<1>(spec),
+                _ => self.splines::<8>(spec),
+            },
+            ElementMap::LogisticMixture { components } => {
+                let (direction, components) = (self.direction, *components);
+                self.each(|x, raw| {
+                    let mixture = Mixture { raw, components };
+                    match direction {
+                        Direction::Normalise => mixture.forward(x),
+                        Direction::Generate => mixture.inverse(x),
+                    }
+                });
             }
         }
-        ElementMap::LogisticMixture { components } => {
-            let mixture = Mixture {
-                raw,
-                components: *components,
+    }
+}
+
+impl Elements<'_> {
+    /// Maps of their shift and the raw parameter of a scale, if they have one; `negative`: with the negatives of shift
+    /// and ln of the scale.
+    #[inline(always)]
+    fn affine(self, direction: Direction, scale: Option<Scale>, negative: bool) {
+        match self.x.len() {
+            1 => self.side_by_side::<1>(direction, scale, negative),
+            _ => self.side_by_side::<SIDE>(direction, scale, negative),
+        }
+    }
+
+    #[inline(always)]
+    fn side_by_side<const N: usize>(
+        self,
+        direction: Direction,
+        scale: Option<Scale>,
+        negative: bool,
+    ) {
+        let sign = if negative { -1.0 } else { 1.0 };
+        let (mut shift, mut log, mut value) = ([0.0; N], [0.0; N], [0.0; N]);
+        for ((i, &x), &place) in self.x.iter().enumerate().zip(&self.places) {
+            value[i] = x;
+            shift[i] = sign * f64::from(self.raw[place]);
+            if scale.is_some() {
+                log[i] = f64::from(self.raw[place + self.step]);
+            }
+        }
+        if let Some(scale) = &scale {
+            scale.logs(&mut log);
+        }
+        for log in &mut log {
+            *log *= sign;
+        }
+        match direction {
+            Direction::Normalise => {
+                for i in 0..N {
+                    value[i] = (value[i] - shift[i]) * exp(-log[i]);
+                    log[i] = -log[i];
+                }
+            }
+            Direction::Generate => {
+                for i in 0..N {
+                    value[i] = value[i] * exp(log[i]) + shift[i];
+                }
+            }
+        }
+        self.x.copy_from_slice(&value[..self.x.len()]);
+        self.log_dets[..N].copy_from_slice(&log);
+    }
+
+    /// Splines of N elements side by side.
+    #[inline(always)]
+    fn splines<const N: usize>(self, spec: &SplineSpec) {
+        let (raw, step) = (self.raw, self.step);
+        let places = self.places.chunks(N).zip(self.log_dets.chunks_mut(N));
+        for (x, (places, log_dets)) in self.x.chunks_mut(N).zip(places) {
+            // Beyond the last element: the first one again.
+            let (mut at, mut v) = ([places[0]; N], [x[0]; N]);
+            at[..x.len()].copy_from_slice(&places[..x.len()]);
+            v[..x.len()].copy_from_slice(x);
+            let splines = Splines::<N>::new(spec, |p, i| raw[at[i] + p * step]);
+            let mapped = match self.direction {
+                Direction::Normalise => splines.forward(v),
+                Direction::Generate => splines.inverse(v),
             };
-            match direction {
-                Direction::Normalise => mixture.forward(x),
-                Direction::Generate => mixture.inverse(x),
+            for ((x, log_det), mapped) in x.iter_mut().zip(log_dets).zip(mapped) {
+                (*x, *log_det) = (mapped.value, mapped.log_det);
             }
+        }
+    }
+
+    /// One after the other.
+    #[inline(always)]
+    fn each(self, one: impl Fn(f64, &[f32]) -> Mapped) {
+        let count = self.map.parameters();
+        let mut gathered = [0.0; MAX_PARAMETERS];
+        let places = self.places.iter().zip(self.log_dets);
+        for (x, (&place, log_det)) in self.x.iter_mut().zip(places) {
+            let raw = if self.step == 1 {
+                &self.raw[place..place + count]
+            } else {
+                for (p, value) in gathered[..count].iter_mut().enumerate() {
+                    *value = self.raw[place + p * self.step];
+                }
+                &gathered[..count]
+            };
+            let mapped = one(*x, raw);
+            *x = mapped.value;
+            *log_det = mapped.log_det;
         }
     }
 }
@@ -55,11 +215,6 @@ pub(super) fn affine(direction: Direction, x: f64, shift: f64, log_scale: f64) -
             log_det: log_scale,
         },
     }
-}
-
-/// z = a (x + shift) or its inverse.
-fn shift_scale(direction: Direction, x: f64, shift: f64, scale: &Scale, raw: f32) -> Mapped {
-    affine(direction, x, -shift, -scale.log(f64::from(raw)))
 }
 
 /// A mixture of logistics, by its raw parameters.

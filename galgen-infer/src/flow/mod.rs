@@ -5,6 +5,7 @@ mod conditional;
 mod continuous;
 mod dual;
 mod element;
+mod layers;
 mod matrix;
 mod planar;
 mod step;
@@ -16,7 +17,7 @@ use crate::weights::Weights;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
-pub(crate) use autoregressive::Incremental;
+pub(crate) use autoregressive::Masked;
 use galgen_core::rng::Philox;
 use galgen_core::spec::{Base, Direction, Flow};
 use step::Step;
@@ -29,8 +30,7 @@ pub struct FlowPlan {
     base: Base,
     context: usize,
     steps: Vec<Step>,
-    /// Numbers of a [`FlowScratch`].
-    nets: usize,
+    /// f64 numbers of a [`FlowScratch`].
     values: usize,
 }
 
@@ -41,6 +41,8 @@ pub struct FlowScratch {
     nets: Vec<f32>,
     /// A copy of the state, and the work of a solver.
     values: Vec<f64>,
+    /// Most items at a time.
+    items: usize,
 }
 
 /// Lengths of a [`FlowScratch`].
@@ -48,6 +50,7 @@ pub struct FlowScratch {
 pub(crate) struct FlowSizes {
     nets: usize,
     values: usize,
+    items: usize,
 }
 
 impl FlowSizes {
@@ -62,6 +65,7 @@ impl FlowScratch {
         FlowScratch {
             nets: vec![0.0; sizes.nets],
             values: vec![0.0; sizes.values],
+            items: sizes.items,
         }
     }
 }
@@ -96,13 +100,11 @@ impl FlowPlan {
             base: flow.base,
             context: flow.context,
             steps: Vec::new(),
-            nets: 0,
             values: 0,
         };
         let mut cost = Cost::default();
         for (i, (transform, &shape)) in flow.transforms.iter().zip(&shapes).enumerate() {
             let step = Step::new(transform, shape, &format!("{prefix}.{i}"), weights, simd)?;
-            plan.nets = plan.nets.max(step.nets_len());
             plan.values = plan.values.max(step.values_len());
             cost = cost.then(step.cost());
             plan.steps.push(step);
@@ -111,16 +113,28 @@ impl FlowPlan {
         Ok(plan)
     }
 
-    /// The memory that both directions need. One per thread.
+    /// Whether several items take less time together: their nets are then of linear layers.
+    pub fn shares_weights(&self) -> bool {
+        self.steps.iter().any(Step::shares_weights)
+    }
+
+    /// The memory that both directions need for one item at a time. One per thread.
     pub fn scratch(&self) -> FlowScratch {
-        FlowScratch::new(&self.sizes())
+        self.scratch_of(1)
+    }
+
+    /// The memory that both directions need for so many items at a time.
+    pub fn scratch_of(&self, items: usize) -> FlowScratch {
+        FlowScratch::new(&self.sizes(items))
     }
 
     /// Lengths of that memory.
-    pub(crate) fn sizes(&self) -> FlowSizes {
+    pub(crate) fn sizes(&self, items: usize) -> FlowSizes {
+        let nets = self.steps.iter().map(|step| step.nets_len(items));
         FlowSizes {
-            nets: self.nets,
+            nets: nets.max().unwrap_or(0),
             values: self.values,
+            items,
         }
     }
 
@@ -173,13 +187,33 @@ impl FlowPlan {
         context: &[f32],
         scratch: &mut FlowScratch,
     ) -> Result<f64, Unsolved> {
-        let log_det = self.normalise(x, context, scratch)?;
-        let log_prob = self.log_base(x) + log_det;
-        Ok(if log_prob.is_nan() {
-            f64::NEG_INFINITY
-        } else {
-            log_prob
-        })
+        let mut outcome = [Ok(0.0)];
+        self.log_prob_batch(x, context, &mut outcome, scratch);
+        let [outcome] = outcome;
+        outcome
+    }
+
+    /// [`log_prob`](Self::log_prob) of several items, one after the other in `x` and `contexts`; `out` has as many.
+    ///
+    /// # Panics
+    /// As [`run_batch`](Self::run_batch).
+    pub fn log_prob_batch(
+        &self,
+        x: &mut [f64],
+        contexts: &[f32],
+        out: &mut [Result<f64, Unsolved>],
+        scratch: &mut FlowScratch,
+    ) {
+        self.run_batch(Direction::Normalise, x, contexts, out, scratch);
+        for (z, out) in x.chunks_exact(self.dim).zip(out) {
+            if let Ok(log_det) = out {
+                let log_prob = self.log_base(z) + *log_det;
+                *log_det = match log_prob.is_nan() {
+                    true => f64::NEG_INFINITY,
+                    false => log_prob,
+                };
+            }
+        }
     }
 
     /// ln of the base density at `z`.
@@ -199,18 +233,99 @@ impl FlowPlan {
         context: &[f32],
         scratch: &mut FlowScratch,
     ) -> Result<f64, Unsolved> {
-        assert_eq!(values.len(), self.dim, "number of dimensions");
-        assert_eq!(context.len(), self.context, "length of the context");
-        let fits = scratch.nets.len() >= self.nets && scratch.values.len() >= self.values;
+        let mut outcome = [Ok(0.0)];
+        self.run_batch(direction, values, context, &mut outcome, scratch);
+        let [outcome] = outcome;
+        outcome
+    }
+
+    /// Takes several items in place, one after the other in `values` and `contexts`, in a direction; `outcomes`, one
+    /// for each, become ln |det| of each. The bits of an item are those that it has alone.
+    ///
+    /// # Panics
+    /// If a slice has not the length for as many items as there are outcomes, or `scratch` is for fewer or another
+    /// flow's.
+    pub fn run_batch(
+        &self,
+        direction: Direction,
+        values: &mut [f64],
+        contexts: &[f32],
+        outcomes: &mut [Result<f64, Unsolved>],
+        scratch: &mut FlowScratch,
+    ) {
+        let items = outcomes.len();
+        assert_eq!(values.len(), items * self.dim, "number of dimensions");
+        assert_eq!(
+            contexts.len(),
+            items * self.context,
+            "length of the context"
+        );
+        assert!(items <= scratch.items, "scratch for fewer items");
+        let sizes = self.sizes(items);
+        let fits = scratch.nets.len() >= sizes.nets && scratch.values.len() >= sizes.values;
         assert!(fits, "scratch of another flow");
-        let mut log_det = 0.0;
+        outcomes.fill(Ok(0.0));
+        let mut states = States {
+            values,
+            dim: self.dim,
+            active: self.dim,
+            contexts,
+            context: self.context,
+            outcomes,
+        };
         for i in 0..self.steps.len() {
             let step = match direction {
                 Direction::Normalise => &self.steps[i],
                 Direction::Generate => &self.steps[self.steps.len() - 1 - i],
             };
-            log_det += step.apply(direction, values, context, scratch)?;
+            step.apply(direction, &mut states, scratch);
         }
-        Ok(log_det)
+    }
+}
+
+/// Several items on their way through a flow.
+struct States<'a> {
+    /// Item after item.
+    values: &'a mut [f64],
+    dim: usize,
+    /// Elements of an item that a step sees, from the first on.
+    active: usize,
+    contexts: &'a [f32],
+    /// Numbers of context of an item.
+    context: usize,
+    /// ln |det| so far.
+    outcomes: &'a mut [Result<f64, Unsolved>],
+}
+
+impl States<'_> {
+    /// Number of items.
+    fn len(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    /// The same, of which a step sees so many elements.
+    fn active(&mut self, active: usize) -> States<'_> {
+        States {
+            values: self.values,
+            active,
+            outcomes: self.outcomes,
+            ..*self
+        }
+    }
+
+    /// The active part and the context of an item.
+    fn item(&mut self, item: usize) -> (&mut [f64], &[f32]) {
+        let values = &mut self.values[item * self.dim..][..self.active];
+        (
+            values,
+            &self.contexts[item * self.context..][..self.context],
+        )
+    }
+
+    /// Adds to ln |det| of an item.
+    fn add(&mut self, item: usize, log_det: f64) {
+        if let Ok(sum) = &mut self.outcomes[item] {
+            *sum += log_det;
+        }
     }
 }

@@ -6,11 +6,11 @@ use super::continuous::Field;
 use super::element::affine;
 use super::matrix::Matrix;
 use super::planar::Planar;
-use super::{FlowScratch, Unsolved};
+use super::{FlowScratch, States, Unsolved};
 use crate::error::LoadError;
 use crate::kernels::Simd;
 use crate::kernels::view::View;
-use crate::lower::{Cost, Plan};
+use crate::lower::Cost;
 use crate::weights::Weights;
 use alloc::format;
 use alloc::vec::Vec;
@@ -32,8 +32,16 @@ pub(super) struct Step {
     kind: Kind,
 }
 
+/// Maps of elements with parameters of a net, of all items at once; anything else item by item.
 #[derive(Clone, Debug)]
 enum Kind {
+    Coupling(Coupling),
+    Autoregressive(Autoregressive),
+    Single(Single),
+}
+
+#[derive(Clone, Debug)]
+enum Single {
     /// z = (x - shift) exp(-log_scale)
     Diagonal {
         shift: Vec<f64>,
@@ -41,8 +49,6 @@ enum Kind {
     },
     /// Swaps that, one after another, are the permutation; backwards they are its inverse.
     Permutation(Vec<(usize, usize)>),
-    Coupling(Coupling),
-    Autoregressive(Autoregressive),
     Linear(Matrix),
     LeakyRelu(Vec<f64>),
     Logit(f64),
@@ -71,11 +77,6 @@ impl Step {
         };
         let coupling = |net, map, kept| Coupling::new(net, map, kept, plane, path, weights, simd);
         let kind = match transform {
-            Transform::Diagonal => Kind::Diagonal {
-                shift: values("shift")?,
-                log_scale: values("log_scale")?,
-            },
-            Transform::Permutation(order) => Kind::Permutation(swaps(order)),
             Transform::Coupling { keep, net, map } => {
                 Kind::Coupling(coupling(net, map, Kept::Features(*keep))?)
             }
@@ -90,14 +91,22 @@ impl Step {
             } => Kind::Autoregressive(Autoregressive::new(
                 net, map, *one_pass, order, path, weights, simd,
             )?),
-            Transform::Linear(factors) => Kind::Linear(Matrix::new(factors, n, path, weights)?),
-            Transform::LeakyRelu => Kind::LeakyRelu(values("log_slope")?),
-            Transform::Logit { alpha } => Kind::Logit(*alpha),
-            Transform::Squeeze => Kind::Squeeze([channels, height, width]),
-            Transform::Split { keep: _ } => Kind::Split,
-            Transform::Planar => Kind::Planar(Planar::new(n, path, weights)?),
+            Transform::Diagonal => Kind::Single(Single::Diagonal {
+                shift: values("shift")?,
+                log_scale: values("log_scale")?,
+            }),
+            Transform::Permutation(order) => Kind::Single(Single::Permutation(swaps(order))),
+            Transform::Linear(factors) => {
+                Kind::Single(Single::Linear(Matrix::new(factors, n, path, weights)?))
+            }
+            Transform::LeakyRelu => Kind::Single(Single::LeakyRelu(values("log_slope")?)),
+            Transform::Logit { alpha } => Kind::Single(Single::Logit(*alpha)),
+            Transform::Squeeze => Kind::Single(Single::Squeeze([channels, height, width])),
+            Transform::Split { keep: _ } => Kind::Single(Single::Split),
+            Transform::Planar => Kind::Single(Single::Planar(Planar::new(n, path, weights)?)),
             Transform::Continuous(continuous) => {
-                Kind::Continuous(Field::new(continuous, n, path, weights)?)
+                let field = Field::new(continuous, n, path, weights)?;
+                Kind::Single(Single::Continuous(field))
             }
         };
         Ok(Step {
@@ -107,20 +116,29 @@ impl Step {
         })
     }
 
-    /// f32 numbers of scratch.
-    pub fn nets_len(&self) -> usize {
+    /// f32 numbers of scratch for so many items.
+    pub fn nets_len(&self, items: usize) -> usize {
         match &self.kind {
-            Kind::Coupling(coupling) => coupling.scratch_len(),
-            Kind::Autoregressive(transform) => transform.scratch_len(),
-            _ => 0,
+            Kind::Coupling(coupling) => coupling.scratch_len(items),
+            Kind::Autoregressive(transform) => transform.scratch_len(items),
+            Kind::Single(_) => 0,
+        }
+    }
+
+    /// Whether its net is computed for several items at once.
+    pub fn shares_weights(&self) -> bool {
+        match &self.kind {
+            Kind::Coupling(coupling) => coupling.shares_weights(),
+            Kind::Autoregressive(transform) => transform.shares_weights(),
+            Kind::Single(_) => false,
         }
     }
 
     /// f64 numbers of scratch.
     pub fn values_len(&self) -> usize {
         match &self.kind {
-            Kind::Linear(_) | Kind::Squeeze(_) => self.active,
-            Kind::Continuous(field) => field.scratch_len(),
+            Kind::Single(Single::Linear(_) | Single::Squeeze(_)) => self.active,
+            Kind::Single(Single::Continuous(field)) => field.scratch_len(),
             _ => 0,
         }
     }
@@ -128,33 +146,57 @@ impl Step {
     /// What it costs, both directions.
     pub fn cost(&self) -> Cost {
         let own = Cost {
-            scratch: (self.nets_len() + 2 * self.values_len()) as u64,
+            scratch: (self.nets_len(1) + 2 * self.values_len()) as u64,
             work: WORK_PER_ELEMENT.saturating_mul(self.active as u64),
             parameters: 0,
         };
         let net = match &self.kind {
-            Kind::Coupling(coupling) => Plan::cost(coupling.plan()),
+            Kind::Coupling(coupling) => coupling.cost(),
             Kind::Autoregressive(transform) => transform.cost(),
-            Kind::Linear(matrix) => matrix.cost(self.plane),
-            Kind::Continuous(field) => field.cost(),
-            _ => Cost::default(),
+            Kind::Single(Single::Linear(matrix)) => matrix.cost(self.plane),
+            Kind::Single(Single::Continuous(field)) => field.cost(),
+            Kind::Single(_) => Cost::default(),
         };
         own.then(net)
     }
 
-    /// Applies the step to the state `x`; returns ln |det| of the direction taken.
-    pub fn apply(
+    /// Applies the step to all items.
+    pub fn apply(&self, direction: Direction, states: &mut States, scratch: &mut FlowScratch) {
+        let FlowScratch { nets, values, .. } = scratch;
+        let states = &mut states.active(self.active);
+        match &self.kind {
+            Kind::Coupling(coupling) => coupling.apply(direction, states, nets),
+            Kind::Autoregressive(transform) => transform.apply(direction, states, nets),
+            Kind::Single(single) => {
+                for item in 0..states.len() {
+                    if states.outcomes[item].is_err() {
+                        continue;
+                    }
+                    let (x, context) = states.item(item);
+                    match single.apply(direction, x, self.plane, context, values) {
+                        Ok(log_det) => states.add(item, log_det),
+                        Err(unsolved) => states.outcomes[item] = Err(unsolved),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Single {
+    /// Applies the step to the active part of one item; returns ln |det| of the direction taken.
+    fn apply(
         &self,
         direction: Direction,
         x: &mut [f64],
+        plane: usize,
         context: &[f32],
-        scratch: &mut FlowScratch,
+        values: &mut [f64],
     ) -> Result<f64, Unsolved> {
-        let x = &mut x[..self.active];
-        let FlowScratch { nets, values } = scratch;
-        Ok(match &self.kind {
-            Kind::Diagonal { shift, log_scale } => {
-                let features = x.chunks_exact_mut(self.plane);
+        let active = x.len();
+        Ok(match self {
+            Single::Diagonal { shift, log_scale } => {
+                let features = x.chunks_exact_mut(plane);
                 let pairs = shift.iter().zip(log_scale);
                 let one = |(x, (&m, &s)): (&mut [f64], (&f64, &f64))| -> f64 {
                     x.iter_mut()
@@ -163,21 +205,17 @@ impl Step {
                 };
                 features.zip(pairs).map(one).sum()
             }
-            Kind::Permutation(swaps) => {
-                let swap = |&(a, b): &(usize, usize)| swap(x, a, b, self.plane);
+            Single::Permutation(swaps) => {
+                let swap = |&(a, b): &(usize, usize)| swap(x, a, b, plane);
                 match direction {
                     Direction::Normalise => swaps.iter().for_each(swap),
                     Direction::Generate => swaps.iter().rev().for_each(swap),
                 }
                 0.0
             }
-            Kind::Coupling(coupling) => coupling.apply(direction, x, context, nets),
-            Kind::Autoregressive(transform) => transform.apply(direction, x, context, nets),
-            Kind::Linear(matrix) => {
-                matrix.apply(direction, x, self.plane, &mut values[..self.active])
-            }
-            Kind::LeakyRelu(log_slopes) => {
-                let features = x.chunks_exact_mut(self.plane).zip(log_slopes);
+            Single::Linear(matrix) => matrix.apply(direction, x, plane, &mut values[..active]),
+            Single::LeakyRelu(log_slopes) => {
+                let features = x.chunks_exact_mut(plane).zip(log_slopes);
                 let one = |(x, &slope): (&mut [f64], &f64)| -> f64 {
                     x.iter_mut()
                         .map(|x| set(x, leaky(direction, *x, slope)))
@@ -185,17 +223,17 @@ impl Step {
                 };
                 features.map(one).sum()
             }
-            Kind::Logit(alpha) => x
+            Single::Logit(alpha) => x
                 .iter_mut()
                 .map(|x| set(x, logit(direction, *x, *alpha)))
                 .sum(),
-            Kind::Squeeze(extents) => {
-                squeeze(direction, x, *extents, &mut values[..self.active]);
+            Single::Squeeze(extents) => {
+                squeeze(direction, x, *extents, &mut values[..active]);
                 0.0
             }
-            Kind::Split => 0.0,
-            Kind::Planar(planar) => planar.apply(direction, x),
-            Kind::Continuous(field) => field.apply(direction, x, context, values)?,
+            Single::Split => 0.0,
+            Single::Planar(planar) => planar.apply(direction, x),
+            Single::Continuous(field) => field.apply(direction, x, context, values)?,
         })
     }
 }

@@ -10,6 +10,7 @@
 pub(crate) mod aligned;
 pub mod arch;
 pub(crate) mod conv;
+pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub mod elementary;
 pub(crate) mod gather;

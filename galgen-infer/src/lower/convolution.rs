@@ -211,6 +211,25 @@ pub(super) fn folds(factor: usize, layer: &Layer) -> bool {
     )
 }
 
+/// A convolution that looks at single pixels.
+pub(super) fn pointwise_conv(layer: &Layer) -> Option<ConvSpec<'_>> {
+    match layer {
+        Layer::Conv2d {
+            kernel: kernel @ [1, 1],
+            stride: 1,
+            padding,
+            mask,
+            ..
+        } => Some(ConvSpec {
+            kernel: *kernel,
+            stride: 1,
+            padding: *padding,
+            mask,
+        }),
+        _ => None,
+    }
+}
+
 /// Whether a convolution runs in cells of 2 x 2 pixels. A small map is bound by reading the weights, of which cells
 /// need more. Depends on shapes only, never on the level.
 pub(super) fn runs_in_cells(layer: &Layer, input: Shape) -> bool {

@@ -4,12 +4,13 @@
 use super::bound::LogSumExp;
 use super::{NoLight, Observed, Scratch, Sizes, rounded};
 use crate::error::LoadError;
-use crate::flow::FlowPlan;
+use crate::flow::{FlowPlan, Unsolved};
 use crate::kernels::Simd;
 use crate::model::DrawError;
 use crate::weights::Weights;
 use galgen_core::models::FlowModel;
 use galgen_core::rng::Philox;
+use galgen_core::spec::Direction;
 
 /// A flow with packed weights.
 pub(crate) struct Engine {
@@ -59,10 +60,15 @@ impl super::Engine for Engine {
         self.flow.dim()
     }
 
-    fn sizes(&self) -> Sizes {
+    fn batch(&self, items: usize) -> usize {
+        if self.flow.shares_weights() { items } else { 1 }
+    }
+
+    fn sizes(&self, items: usize) -> Sizes {
         Sizes {
-            flow: self.flow.sizes(),
-            latent: self.flow.dim(),
+            flow: self.flow.sizes(items),
+            latent: items * self.flow.dim(),
+            outcomes: items,
             ..Sizes::default()
         }
     }
@@ -78,8 +84,9 @@ impl super::Engine for Engine {
         scratch: &mut Scratch,
         z: &mut [f32],
     ) -> Result<(), NoLight> {
-        self.flow.draw_base(rng, &mut scratch.z);
-        rounded(&scratch.z, z)
+        let noise = &mut scratch.z[..self.flow.dim()];
+        self.flow.draw_base(rng, noise);
+        rounded(noise, z)
     }
 
     /// A decoded image is a draw already.
@@ -92,19 +99,61 @@ impl super::Engine for Engine {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), NoLight> {
-        for (to, &z) in scratch.z.iter_mut().zip(z) {
+        let mut decoded = [Ok(())];
+        self.decode_batch(z, context, scratch, out, &mut decoded);
+        let [decoded] = decoded;
+        decoded
+    }
+
+    fn decode_batch(
+        &self,
+        z: &[f32],
+        contexts: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+        decoded: &mut [Result<(), NoLight>],
+    ) {
+        let (dim, items) = (self.flow.dim(), decoded.len());
+        let (values, outcomes) = (
+            &mut scratch.z[..items * dim],
+            &mut scratch.outcomes[..items],
+        );
+        for (to, &z) in values.iter_mut().zip(z) {
             *to = f64::from(z);
         }
-        let made = self
-            .flow
-            .generate(&mut scratch.z, context, &mut scratch.flow);
-        for x in &mut scratch.z {
-            *x = self.config.pixel(*x);
+        let direction = Direction::Generate;
+        self.flow
+            .run_batch(direction, values, contexts, outcomes, &mut scratch.flow);
+        let rows = values.chunks_exact_mut(dim).zip(out.chunks_exact_mut(dim));
+        for ((values, out), (outcome, decoded)) in rows.zip(outcomes.iter().zip(decoded)) {
+            for x in values.iter_mut() {
+                *x = self.config.pixel(*x);
+            }
+            let made = outcome.map_err(|_| NoLight);
+            *decoded = made.and_then(|_| rounded(values, out));
+            if decoded.is_err() {
+                out.fill(0.0);
+            }
         }
-        let finite = made
-            .map_err(|_| NoLight)
-            .and_then(|_| rounded(&scratch.z, out));
-        finite.inspect_err(|_| out.fill(0.0))
+    }
+
+    fn has_log_densities(&self) -> bool {
+        self.config.levels.is_none()
+    }
+
+    fn log_densities(
+        &self,
+        stamps: &[f32],
+        contexts: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [Result<f64, Unsolved>],
+    ) {
+        let values = &mut scratch.u[..stamps.len()];
+        for (x, &pixel) in values.iter_mut().zip(stamps) {
+            *x = f64::from(pixel);
+        }
+        self.flow
+            .log_prob_batch(values, contexts, out, &mut scratch.flow);
     }
 
     /// The noise that an image comes from; of grey levels, that of the middle of each.
@@ -116,13 +165,12 @@ impl super::Engine for Engine {
         mean: &mut [f32],
         log_variance: &mut [f32],
     ) {
-        for (x, &pixel) in scratch.u.iter_mut().zip(stamp) {
+        let values = &mut scratch.u[..self.flow.dim()];
+        for (x, &pixel) in values.iter_mut().zip(stamp) {
             *x = self.config.point(pixel, None);
         }
-        let made = self
-            .flow
-            .normalise(&mut scratch.u, context, &mut scratch.flow);
-        for (mean, &z) in mean.iter_mut().zip(&scratch.u) {
+        let made = self.flow.normalise(values, context, &mut scratch.flow);
+        for (mean, &z) in mean.iter_mut().zip(&*values) {
             // The session refuses what is no number.
             *mean = if made.is_ok() { z as f32 } else { f32::NAN };
         }
@@ -146,13 +194,11 @@ impl super::Engine for Engine {
         let samples = self.config.levels.map_or(1, |_| samples);
         let mut sum = LogSumExp::default();
         for _ in 0..samples {
-            for (x, &pixel) in scratch.u.iter_mut().zip(observed.stamp) {
+            let values = &mut scratch.u[..self.flow.dim()];
+            for (x, &pixel) in values.iter_mut().zip(observed.stamp) {
                 *x = self.config.point(pixel, Some(rng));
             }
-            sum.add(
-                self.flow
-                    .log_prob(&mut scratch.u, context, &mut scratch.flow)?,
-            );
+            sum.add(self.flow.log_prob(values, context, &mut scratch.flow)?);
         }
         Ok(sum.value() - libm::log(f64::from(samples)))
     }

@@ -105,13 +105,14 @@ impl super::Engine for Engine {
         self.config.latent
     }
 
-    fn sizes(&self) -> Sizes {
+    fn sizes(&self, _items: usize) -> Sizes {
         let plans = [&self.encoder, &self.decoder].map(Plan::scratch_len);
         let longest = plans[0].max(plans[1]);
         let planes = self.bands + self.config.forward.planes();
         Sizes {
             plans: longest,
-            flow: self.flow.sizes(),
+            flow: self.flow.sizes(1),
+            outcomes: 0,
             seen: planes * self.light.plane(),
             stamp: self.bands * self.light.plane(),
             blur: self.takes_psf().then_some(self.side),

@@ -3,9 +3,8 @@
 
 use super::{NoLight, Observed, Scratch, Sizes, rounded};
 use crate::error::LoadError;
-use crate::flow::Incremental;
+use crate::flow::Masked;
 use crate::kernels::Simd;
-use crate::lower::Plan;
 use crate::model::DrawError;
 use crate::weights::Weights;
 use alloc::vec;
@@ -17,9 +16,7 @@ use galgen_core::spec::ranks;
 
 /// A masked network with packed weights.
 pub(crate) struct Engine {
-    plan: Plan,
-    /// Element after element; `None` for a net that only the plan knows.
-    incremental: Option<Incremental>,
+    net: Masked,
     /// The element that comes first, second, ...
     order: Vec<usize>,
     half: bool,
@@ -33,9 +30,15 @@ impl Engine {
         for (element, &rank) in ranks.iter().enumerate() {
             order[rank as usize] = element;
         }
+        for tensor in config.net.tensors("net")? {
+            weights.of_shape(&tensor.name, &tensor.shape)?;
+        }
+        let net = Masked::new(&config.net, &ranks, 1, "net", weights, simd)?;
+        if let Masked::Layers(layers) = &net {
+            layers.cost().check("net")?;
+        }
         Ok(Engine {
-            plan: Plan::new(&config.net, "net", weights, simd)?,
-            incremental: Incremental::new(&config.net, &ranks, "net", weights, simd),
+            net,
             order,
             half: weights.any_half(),
         })
@@ -46,7 +49,18 @@ impl Engine {
         let Scratch {
             seen, code, plans, ..
         } = scratch;
-        self.plan.run(seen, context, code, plans);
+        match &self.net {
+            Masked::Layers(net) => {
+                for (input, &i) in net.input(plans, 0).iter_mut().zip(&self.order) {
+                    *input = seen[i];
+                }
+                net.run(context, 1, plans);
+                for (&logit, &i) in net.output(plans, 1, 0..1).iter().zip(&self.order) {
+                    code[i] = logit;
+                }
+            }
+            Masked::Plan(plan) => plan.run(seen, context, code, plans),
+        }
     }
 }
 
@@ -55,14 +69,14 @@ impl super::Engine for Engine {
         self.order.len()
     }
 
-    fn sizes(&self) -> Sizes {
-        let sums = self
-            .incremental
-            .as_ref()
-            .map_or(0, Incremental::scratch_len);
+    fn sizes(&self, _items: usize) -> Sizes {
+        let plans = match &self.net {
+            Masked::Layers(net) => net.scratch_len(1),
+            Masked::Plan(plan) => plan.scratch_len(),
+        };
         let n = self.order.len();
         Sizes {
-            plans: self.plan.scratch_len().max(sums),
+            plans,
             seen: n,
             code: n,
             latent: n,
@@ -96,12 +110,14 @@ impl super::Engine for Engine {
         out: &mut [f32],
     ) -> Result<(), NoLight> {
         let one = |z: f32, logit: f32| f32::from(f64::from(z) < sigmoid(f64::from(logit)));
-        if let Some(net) = &self.incremental {
-            let sums = &mut scratch.plans[..net.scratch_len()];
-            net.start(context, sums);
+        if let Masked::Layers(net) = &self.net {
+            let values = &mut scratch.plans;
+            net.start(context, 1, values);
             for (rank, &i) in self.order.iter().enumerate() {
-                out[i] = one(z[i], net.outputs(sums)[i]);
-                net.know(rank, i, out[i], sums);
+                net.finish(rank, 1, 1, values);
+                out[i] = one(z[i], net.output(values, 1, 0..1)[rank]);
+                net.input(values, 0)[rank] = out[i];
+                net.know(rank, 1, values);
             }
             return Ok(());
         }

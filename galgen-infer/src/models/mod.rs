@@ -10,7 +10,7 @@ pub(crate) mod pixel_cnn;
 pub(crate) mod vae;
 
 use crate::causal;
-use crate::flow::{FlowScratch, FlowSizes};
+use crate::flow::{FlowScratch, FlowSizes, Unsolved};
 use crate::model::DrawError;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -24,8 +24,13 @@ pub(crate) trait Engine: Send + Sync {
     /// Number of latent dimensions.
     fn latent(&self) -> usize;
 
-    /// Lengths of all memory that the other functions write to.
-    fn sizes(&self) -> Sizes;
+    /// How many of so many items it saves time to compute together.
+    fn batch(&self, _items: usize) -> usize {
+        1
+    }
+
+    /// Lengths of all memory that the other functions write to, for so many items at a time.
+    fn sizes(&self, items: usize) -> Sizes;
 
     /// The engine of an autoregressive model, which has no latent.
     fn autoregressive(&self) -> Option<&pixel_cnn::Engine> {
@@ -66,6 +71,42 @@ pub(crate) trait Engine: Send + Sync {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), NoLight>;
+
+    /// The mean stamps of several latents, one after the other in `z`, `contexts` and `out`; what cannot be decoded is
+    /// zero, and `decoded` says so. The bits of each are those that it has alone.
+    fn decode_batch(
+        &self,
+        z: &[f32],
+        contexts: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+        decoded: &mut [Result<(), NoLight>],
+    ) {
+        let items = decoded.len();
+        for (i, (decoded, out)) in decoded.iter_mut().zip(rows_mut(out, items)).enumerate() {
+            let (z, context) = (row(z, items, i), row(contexts, items, i));
+            *decoded = self.decode(z, context, scratch, out);
+            if decoded.is_err() {
+                out.fill(0.0);
+            }
+        }
+    }
+
+    /// Whether [`Engine::log_likelihood`] is an exact density, of any finite pixels and whatever `samples` are, which
+    /// [`Engine::log_densities`] gives for several stamps.
+    fn has_log_densities(&self) -> bool {
+        false
+    }
+
+    /// ln p of several stamps, of a model that has it. The bits of each are those that it has alone.
+    fn log_densities(
+        &self,
+        _stamps: &[f32],
+        _contexts: &[f32],
+        _scratch: &mut Scratch,
+        _out: &mut [Result<f64, Unsolved>],
+    ) {
+    }
 
     /// Mean and ln variance of the posterior of z.
     fn encode(
@@ -117,6 +158,8 @@ pub(crate) struct Scratch {
     z: Vec<f64>,
     u: Vec<f64>,
     log_weights: LogSumExp,
+    /// Of several items.
+    outcomes: Vec<Result<f64, Unsolved>>,
     /// Of an autoregressive model.
     sampler: Option<causal::State>,
 }
@@ -131,7 +174,9 @@ pub(crate) struct Sizes {
     /// Side of the stamps, where they are blurred.
     blur: Option<usize>,
     code: usize,
+    /// Numbers of a latent, times the items that are decoded together.
     latent: usize,
+    outcomes: usize,
     sampler: Option<causal::Sizes>,
 }
 
@@ -142,6 +187,7 @@ impl Sizes {
         let f64s = 2 * self.latent;
         4 * f32s
             + 8 * f64s
+            + size_of::<Result<f64, Unsolved>>() * self.outcomes
             + self.flow.bytes()
             + self.blur.map_or(0, Blur::bytes)
             + self.sampler.as_ref().map_or(0, causal::Sizes::bytes)
@@ -161,9 +207,22 @@ impl Scratch {
             z: vec![0.0; sizes.latent],
             u: vec![0.0; sizes.latent],
             log_weights: LogSumExp::default(),
+            outcomes: vec![Ok(0.0); sizes.outcomes],
             sampler: sizes.sampler.as_ref().map(causal::State::new),
         }
     }
+}
+
+/// Item `i` of `items` that lie one after the other.
+pub(crate) fn row<T>(values: &[T], items: usize, i: usize) -> &[T] {
+    let each = values.len() / items;
+    &values[i * each..(i + 1) * each]
+}
+
+/// All of `items` that lie one after the other; none if they are empty.
+fn rows_mut<T>(values: &mut [T], items: usize) -> core::slice::ChunksExactMut<'_, T> {
+    let each = values.len() / items.max(1);
+    values.chunks_exact_mut(each.max(1))
 }
 
 /// Rounds `z` into `z32`; whether that is finite. A saturating activation of a decoder would make numbers of

@@ -157,7 +157,7 @@ impl super::Engine for Engine {
         0
     }
 
-    fn sizes(&self) -> Sizes {
+    fn sizes(&self, _items: usize) -> Sizes {
         let parameters = self.head.parameters();
         Sizes {
             plans: self.plan.scratch_len(),

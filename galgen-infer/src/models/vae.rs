@@ -165,7 +165,7 @@ impl super::Engine for Engine {
         self.config.latent
     }
 
-    fn sizes(&self) -> Sizes {
+    fn sizes(&self, _items: usize) -> Sizes {
         Sizes {
             plans: self.encoder.scratch_len().max(self.decoder.scratch_len()),
             seen: self.pixels,

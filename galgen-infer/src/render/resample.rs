@@ -13,6 +13,8 @@
 //! cells by the same reconstruction, repeatedly (average-interpolating subdivision, whose limit is
 //! continuous), so that magnified galaxies show no facets.
 
+use crate::kernels::Simd;
+use crate::kernels::lanes::{Kernel, Lanes};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -50,6 +52,7 @@ pub(super) struct Resampler {
     refinements: u32,
     cells: Vec<f64>,
     spare: Vec<f64>,
+    simd: Simd,
 }
 
 impl Resampler {
@@ -63,6 +66,7 @@ impl Resampler {
             refinements,
             cells: vec![0.0; size],
             spare: vec![0.0; size],
+            simd: Simd::detect(),
         }
     }
 
@@ -108,7 +112,13 @@ impl Resampler {
             matrix,
             centre: map.centre,
         };
-        deposit_cells(&self.cells, width, height, &refined, target);
+        self.simd.dispatch(Deposit {
+            cells: &self.cells,
+            width,
+            height,
+            map: &refined,
+            target,
+        });
         flux
     }
 }
@@ -164,6 +174,7 @@ struct Plane {
 }
 
 /// Half of the central differences at a cell, shrunk until the plane is nowhere negative in it.
+#[inline(always)]
 fn slopes(cells: &[f64], width: usize, height: usize, x: usize, y: usize) -> [f64; 2] {
     let at = y * width + x;
     let left = if x > 0 { cells[at - 1] } else { 0.0 };
@@ -184,6 +195,24 @@ fn slopes(cells: &[f64], width: usize, height: usize, x: usize, y: usize) -> [f6
     [shrink * sx, shrink * sy]
 }
 
+/// Cells to be deposited. A kernel only so that it is compiled for the vectors of each level: it is plain
+/// arithmetic on f64 in a fixed order.
+struct Deposit<'a, 'b> {
+    cells: &'a [f64],
+    width: usize,
+    height: usize,
+    map: &'a PixelMap,
+    target: &'a mut Target<'b>,
+}
+
+impl Kernel for Deposit<'_, '_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        deposit_cells(self.cells, self.width, self.height, self.map, self.target);
+    }
+}
+
+#[inline(always)]
 fn deposit_cells(
     cells: &[f64],
     width: usize,
@@ -232,47 +261,37 @@ fn deposit_cells(
 
 /// Largest whole number not above a value that is not negative and at most a grid's side. (By way of `i32`,
 /// which processors convert to in one step.)
-#[inline]
+#[inline(always)]
 fn floor(value: f64) -> usize {
     value as i32 as usize
 }
 
 /// Smallest whole number not below a value that is not negative.
+#[inline(always)]
 fn ceil(value: f64) -> usize {
     let below = floor(value);
     below + usize::from((below as f64) < value)
 }
 
-/// A side of a [`Parallelogram`].
-#[derive(Clone, Copy)]
-struct Edge {
-    /// From corner to corner.
-    along: [f64; 2],
-    /// 1 over each part of it, see [`reciprocal`].
-    per: [f64; 2],
-}
-
-impl Edge {
-    fn new(along: [f64; 2]) -> Self {
-        Self {
-            along,
-            per: along.map(reciprocal),
-        }
-    }
-}
+/// One number for each side of a [`Parallelogram`]: along x, along y from its end, along x from the far corner, along y.
+type Sides = [f64; 4];
 
 /// Image of a unit cell: the same for all cells of a map.
 struct Parallelogram {
-    /// Images of the cell's edges along x and along y.
-    edges: [Edge; 2],
+    /// From the centre to where each side begins.
+    start: [Sides; 2],
+    /// From corner to corner.
+    along: [Sides; 2],
+    /// 1 over each part of it, see [`reciprocal`].
+    per: [Sides; 2],
+    /// Height of each side, with the sign with which it counts.
+    rising: Sides,
     /// Half of the bounding box.
     reach: [f64; 2],
     /// Inverse of the matrix, row-major, and the area.
     inverse: [f64; 4],
     /// 1 over the area.
     density: f64,
-    /// +1 if the corners run counter-clockwise, else -1.
-    turn: f64,
     /// Factor of the cell's slopes: 0 for a bounding box, else 1.
     tilt: f64,
 }
@@ -291,20 +310,30 @@ impl Parallelogram {
 
     fn of(m: [f64; 4], tilt: f64) -> Self {
         let determinant = m[0] * m[3] - m[1] * m[2];
+        // +1 if the corners run counter-clockwise.
+        let turn = if determinant < 0.0 { -1.0 } else { 1.0 };
+        let along = [[m[0], m[1], m[0], m[1]], [m[2], m[3], m[2], m[3]]];
+        let start = |a: f64, b: f64| {
+            let first = -0.5 * (a + b);
+            [first, 0.5 * (a - b), 0.5 * (b - a), first]
+        };
         Self {
-            edges: [Edge::new([m[0], m[2]]), Edge::new([m[1], m[3]])],
+            start: [start(m[0], m[1]), start(m[2], m[3])],
+            per: along.map(|parts| parts.map(reciprocal)),
+            rising: [turn * m[2], turn * m[3], -turn * m[2], -turn * m[3]],
+            along,
             reach: [
                 0.5 * (libm::fabs(m[0]) + libm::fabs(m[1])),
                 0.5 * (libm::fabs(m[2]) + libm::fabs(m[3])),
             ],
             inverse: [m[3], -m[1], -m[2], m[0]].map(|v| v / determinant),
             density: 1.0 / libm::fabs(determinant),
-            turn: if determinant < 0.0 { -1.0 } else { 1.0 },
             tilt,
         }
     }
 
     /// The cell's brightness as a function of place on the target.
+    #[inline(always)]
     fn plane(&self, flux: f64, slope: [f64; 2], centre: [f64; 2]) -> Plane {
         let inverse = &self.inverse;
         let along = [
@@ -315,23 +344,73 @@ impl Parallelogram {
         Plane { value, along }
     }
 
-    /// Integrates the plane over the overlap of the parallelogram with every pixel of the window.
+    /// Adds the integral of the plane over the overlap of the parallelogram with every pixel of the window:
+    /// for each side `weight` times the integral over what lies in the pixel to the left of it (over dy, so a
+    /// falling side counts negatively).
+    ///
+    /// With the side as `start + t along`, the part of it in a row is `low <= t <= high`; of that, a part
+    /// runs within a column, a part to the right of it, across whose whole width the plane then counts,
+    /// and the rest to the left. Clamped arithmetic instead of a walk from border to border: which parts
+    /// are empty changes from cell to cell, and branches on it would be mispredicted. Sides, then columns, run
+    /// side by side in vectors.
+    #[inline(always)]
     fn deposit(&self, centre: [f64; 2], plane: &Plane, window: &mut Window<'_>) {
-        let [along_x, along_y] = self.edges;
-        let (a, b) = (along_x.along, along_y.along);
-        let corner = |s: f64, t: f64| {
-            [
-                centre[0] + 0.5 * (s * a[0] + t * b[0]),
-                centre[1] + 0.5 * (s * a[1] + t * b[1]),
-            ]
-        };
-        let (first, second, last) = (corner(-1.0, -1.0), corner(1.0, -1.0), corner(-1.0, 1.0));
-        window.edge(first, &along_x, self.turn, plane);
-        window.edge(second, &along_y, self.turn, plane);
-        window.edge(last, &along_x, -self.turn, plane);
-        window.edge(first, &along_y, -self.turn, plane);
+        let [gx, gy] = plane.along;
+        let (mut x0, mut y0) = ([0.0; 4], [0.0; 4]);
+        for side in 0..4 {
+            x0[side] = centre[0] + self.start[0][side];
+            y0[side] = centre[1] + self.start[1][side];
+        }
+        for row in 0..window.rows {
+            let (mut low, mut high) = ([0.0; 4], [0.0; 4]);
+            for side in 0..4 {
+                let enter = (row as f64 - y0[side]) * self.per[1][side];
+                let leave = (row as f64 + 1.0 - y0[side]) * self.per[1][side];
+                // A falling side leaves the row below where it enters above.
+                low[side] = between(lower(enter, leave), 0.0, 1.0);
+                high[side] = between(upper(enter, leave), 0.0, 1.0);
+            }
+            let values = &mut window.values[row * window.stride..][..window.columns];
+            for (block, values) in values.chunks_mut(COLUMNS).enumerate() {
+                let mut sums = [0.0; COLUMNS];
+                for side in 0..4 {
+                    let (dx, dy) = (self.along[0][side], self.along[1][side]);
+                    let (per, rising) = (self.per[0][side], self.rising[side]);
+                    let (x0, y0) = (x0[side], y0[side]);
+                    let (low, high) = (low[side], high[side]);
+                    let skew = gx * dx * dx / 24.0 + gy * dx * dy / 12.0;
+                    for (column, sum) in sums.iter_mut().enumerate() {
+                        let border = (block * COLUMNS + column) as f64;
+                        let left = between((border - x0) * per, low, high);
+                        let right = between((border + 1.0 - x0) * per, low, high);
+                        let (from, to) = (lower(left, right), upper(left, right));
+                        let (beyond, end) = if dx >= 0.0 {
+                            (right, high)
+                        } else {
+                            (low, right)
+                        };
+                        // Within the column. Means: of x^2 it is x^2 + dx^2 / 12, of x y it is x y + dx dy / 12.
+                        let (length, middle) = (to - from, 0.5 * (from + to));
+                        let (x, y) = (x0 + middle * dx, y0 + middle * dy);
+                        let within = (x - border)
+                            * (plane.value + gy * y + 0.5 * gx * (x + border))
+                            + length * length * skew;
+                        // To the right of it.
+                        let y = y0 + 0.5 * (beyond + end) * dy;
+                        let across = plane.value + gy * y + gx * (border + 0.5);
+                        *sum += rising * (length * within + (end - beyond) * across);
+                    }
+                }
+                for (value, sum) in values.iter_mut().zip(sums) {
+                    *value += sum;
+                }
+            }
+        }
     }
 }
+
+/// Columns that are computed side by side: as many as a cell that has not been enlarged may touch.
+const COLUMNS: usize = 4;
 
 /// The pixels that a cell may touch; coordinates have their origin at the window's lower left corner.
 struct Window<'a> {
@@ -339,56 +418,6 @@ struct Window<'a> {
     stride: usize,
     columns: usize,
     rows: usize,
-}
-
-impl Window<'_> {
-    /// Adds, to every pixel, `weight` times the integral of the plane over what lies in that pixel to
-    /// the left of the edge from `start` along `edge` (over dy, so a falling edge counts negatively).
-    ///
-    /// With the edge as `start + t edge`, the part of it in a row is `low <= t <= high`; of that, a part
-    /// runs within a column, a part to the right of it, across whose whole width the plane then counts,
-    /// and the rest to the left. Clamped arithmetic instead of a walk from border to border: which parts
-    /// are empty changes from cell to cell, and branches on it would be mispredicted.
-    fn edge(&mut self, start: [f64; 2], edge: &Edge, weight: f64, plane: &Plane) {
-        let [x0, y0] = start;
-        let [dx, dy] = edge.along;
-        let [per_x, per_y] = edge.per;
-        if dy == 0.0 {
-            return;
-        }
-        let [gx, gy] = plane.along;
-        let rising = weight * dy;
-        let (skew_x, skew_y) = (gx * dx * dx / 24.0, gy * dx * dy / 12.0);
-        for row in 0..self.rows {
-            let enter = between((row as f64 - y0) * per_y, 0.0, 1.0);
-            let leave = between((row as f64 + 1.0 - y0) * per_y, 0.0, 1.0);
-            let (low, high) = if dy > 0.0 {
-                (enter, leave)
-            } else {
-                (leave, enter)
-            };
-            let values = &mut self.values[row * self.stride..][..self.columns];
-            for (column, value) in values.iter_mut().enumerate() {
-                let border = column as f64;
-                let left = between((border - x0) * per_x, low, high);
-                let right = between((border + 1.0 - x0) * per_x, low, high);
-                let ((from, to), (beyond, end)) = if dx >= 0.0 {
-                    ((left, right), (right, high))
-                } else {
-                    ((right, left), (low, right))
-                };
-                // Within the column. Means: of x^2 it is x^2 + dx^2 / 12, of x y it is x y + dx dy / 12.
-                let (length, middle) = (to - from, 0.5 * (from + to));
-                let (x, y) = (x0 + middle * dx, y0 + middle * dy);
-                let within = (x - border) * (plane.value + gy * y + 0.5 * gx * (x + border))
-                    + length * length * (skew_x + skew_y);
-                // To the right of it.
-                let y = y0 + 0.5 * (beyond + end) * dy;
-                let across = plane.value + gy * y + gx * (border + 0.5);
-                *value += rising * (length * within + (end - beyond) * across);
-            }
-        }
-    }
 }
 
 /// `1 / v`, and a large number instead of infinity, which times 0 is 0.
@@ -401,8 +430,20 @@ fn reciprocal(v: f64) -> f64 {
 }
 
 /// `value` moved into `low..=high`: as `clamp`, which checks its bounds.
-#[inline]
+#[inline(always)]
 fn between(value: f64, low: f64, high: f64) -> f64 {
     let value = if value > low { value } else { low };
     if value < high { value } else { high }
+}
+
+/// The smaller of two numbers.
+#[inline(always)]
+fn lower(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
+}
+
+/// The larger of two numbers.
+#[inline(always)]
+fn upper(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
 }

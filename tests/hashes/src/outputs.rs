@@ -116,12 +116,15 @@ fn draw_galaxy(
         sky_level: 0.25,
     };
     let noise = Noise::new(0.0625, Some(photons)).expect("noise");
-    let mut image = vec![0.0; renderer.image_len()];
+    let (mut image, mut share) = (vec![0.0; renderer.image_len()], 0.0);
     let offset = [0.125 * f64::from(i), -0.25];
-    let (r, n) = (&mut renderer, Some(&noise));
-    let drawn = session.sample_rendered(SEED, object, offset, r, n, &mut image);
-    let share = drawn.expect("a galaxy").fraction_inside;
-    all.push(("rendered", of_f32(&image)));
+    // Photons come in whole numbers, which hide the last bits of what they are drawn from.
+    for (name, noise) in [("rendered", None), ("rendered_with_noise", Some(&noise))] {
+        let r = &mut renderer;
+        let drawn = session.sample_rendered(SEED, object, offset, r, noise, &mut image);
+        share = drawn.expect("a galaxy").fraction_inside;
+        all.push((name, of_f32(&image)));
+    }
     all.push(("fraction_inside", of_f64(&[share])));
     let drawn = session.sample_native(SEED, object, stamp);
     let drawn = drawn.expect("a galaxy");

@@ -1,0 +1,256 @@
+//! Products of a matrix with the vectors of several items, added to what is there.
+//!
+//! A tile of P items by V vectors of outputs stays in registers while inputs run:
+//!
+//! ```text
+//! for each block of outputs
+//!     for each run of inputs whose weights of the block fit the first cache
+//!         for each P items
+//!             acc[p][v] = sums[item p][v]
+//!             for each input k of the run
+//!                 acc[p][v] += input[item p][k] * weight[k][v]
+//!             sums[item p][v] = acc[p][v]
+//! ```
+//!
+//! So each sum is what was there + products in the order of the inputs, fused, whatever P, V and N are: an item has the
+//! same bits alone and in a batch, and those of a 1 x 1 convolution by [`super::conv`] whose sums start at the bias.
+
+use super::Simd;
+use super::aligned::Aligned;
+use super::lanes::{Kernel, Lanes};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Outputs of a block: eight of the widest vectors, which hide the latency of the multiply-add of one item.
+const BLOCK: usize = 128;
+/// Inputs whose weights of a tile stay in the first cache, for all items.
+const RUN: usize = 48;
+/// Sums of an item, and outputs of the last block, are padded to a whole number of the widest vectors.
+const LANES: usize = 16;
+
+/// A matrix with packed weights.
+#[derive(Clone, Debug)]
+pub(crate) struct Dense {
+    outputs: usize,
+    inputs: usize,
+    /// `[blocks][inputs][outputs of the block]`, zeros beyond the last output.
+    weights: Aligned,
+    bias: Vec<f32>,
+    /// Of each block, the inputs that have weights other than 0.
+    seen: Vec<Range<usize>>,
+    /// Of each input, the first output that has a weight other than 0; the number of outputs if none has.
+    first: Vec<usize>,
+}
+
+impl Dense {
+    /// `weight(output, input)` is asked once for each pair.
+    pub fn new(bias: Vec<f32>, inputs: usize, mut weight: impl FnMut(usize, usize) -> f32) -> Self {
+        let outputs = bias.len();
+        let blocks = outputs.div_ceil(BLOCK);
+        let mut seen = alloc::vec![inputs..0; blocks];
+        let mut first = alloc::vec![outputs; inputs];
+        let padded = outputs.next_multiple_of(LANES);
+        let weights = Aligned::new(padded * inputs, |packed| {
+            for o in 0..outputs {
+                let (block, column) = (o / BLOCK, o % BLOCK);
+                let width = (padded - block * BLOCK).min(BLOCK);
+                for i in 0..inputs {
+                    let w = weight(o, i);
+                    packed[block * BLOCK * inputs + i * width + column] = w;
+                    if w != 0.0 {
+                        let seen = &mut seen[block];
+                        *seen = seen.start.min(i)..seen.end.max(i + 1);
+                        first[i] = first[i].min(o);
+                    }
+                }
+            }
+        });
+        Dense {
+            outputs,
+            inputs,
+            weights,
+            bias,
+            seen,
+            first,
+        }
+    }
+
+    /// Number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Numbers from the sums of one item to those of the next, at least.
+    pub fn width(&self) -> usize {
+        self.outputs.next_multiple_of(LANES)
+    }
+
+    /// Multiply-adds of one item, as if all weights were there.
+    pub fn multiply_adds(&self) -> usize {
+        self.inputs * self.outputs
+    }
+
+    /// Writes the bias to the sums of so many items, which are `stride` apart.
+    pub fn start(&self, sums: &mut [f32], stride: usize, items: usize) {
+        for sums in sums.chunks_mut(stride).take(items) {
+            sums[..self.outputs].copy_from_slice(&self.bias);
+        }
+    }
+}
+
+/// Adds the products of some `inputs` to the sums of every item. Input i of an item is `values[item value_stride + i]`,
+/// sum o is `sums[item sum_stride + o]`; what lies between an item's outputs and its [`Dense::width`] is
+/// overwritten.
+pub(crate) fn accumulate(
+    simd: Simd,
+    dense: &Dense,
+    inputs: Range<usize>,
+    (values, value_stride): (&[f32], usize),
+    (sums, sum_stride): (&mut [f32], usize),
+    items: usize,
+) {
+    if inputs.is_empty() || items == 0 {
+        return;
+    }
+    assert!(inputs.end <= dense.inputs && sum_stride >= dense.width());
+    assert!(values.len() >= (items - 1) * value_stride + inputs.end);
+    assert!(sums.len() >= (items - 1) * sum_stride + dense.width());
+    simd.dispatch(Job {
+        dense,
+        inputs,
+        values,
+        value_stride,
+        sums,
+        sum_stride,
+        items,
+    });
+}
+
+/// A product whose inputs and sums lie within their slices.
+struct Job<'a> {
+    dense: &'a Dense,
+    inputs: Range<usize>,
+    values: &'a [f32],
+    value_stride: usize,
+    sums: &'a mut [f32],
+    sum_stride: usize,
+    items: usize,
+}
+
+impl Kernel for Job<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, l: L) {
+        let Range { start, end } = self.inputs;
+        // Outputs before it see none of the inputs.
+        let first = self.dense.first[start..end].iter().min().copied();
+        let first = first.unwrap_or(0);
+        for block in first / BLOCK..self.dense.seen.len() {
+            let base = block * BLOCK;
+            // In whole steps of LANES, so that every level adds the same zeros.
+            let from = first.saturating_sub(base) / LANES * (LANES / L::N);
+            let to = (self.dense.width() - base).min(BLOCK) / L::N;
+            let seen = self.dense.seen[block].clone();
+            let (mut k, end) = (start.max(seen.start), end.min(seen.end));
+            while k < end {
+                let run = k..end.min(k + RUN);
+                k = run.end;
+                self.block(l, block, from..to, run);
+            }
+        }
+    }
+}
+
+impl Job<'_> {
+    /// These vectors of a block, for all items.
+    #[inline(always)]
+    fn block<L: Lanes>(&mut self, l: L, block: usize, vectors: Range<usize>, inputs: Range<usize>) {
+        // 16 registers of 8 lanes hold 6 x 2 sums, 32 registers 6 x 4; one item needs several vectors to hide the
+        // latency of the multiply-add.
+        let wide = L::N != 8;
+        let mut item = 0;
+        while item < self.items {
+            let left = self.items - item;
+            let mut v = vectors.start;
+            while v < vectors.end {
+                let rest = vectors.end - v;
+                let at = (item, block, v, inputs.clone());
+                // SAFETY: items and vectors that there are.
+                unsafe {
+                    v += match (left, rest) {
+                        (6.., 4..) if wide => self.tile::<L, 6, 4>(l, at),
+                        (6.., 2..) => self.tile::<L, 6, 2>(l, at),
+                        (6.., _) => self.tile::<L, 6, 1>(l, at),
+                        (2.., 4..) => self.tile::<L, 2, 4>(l, at),
+                        (2.., 2..) => self.tile::<L, 2, 2>(l, at),
+                        (2.., _) => self.tile::<L, 2, 1>(l, at),
+                        (_, 8..) => self.tile::<L, 1, 8>(l, at),
+                        (_, 4..) => self.tile::<L, 1, 4>(l, at),
+                        (_, 2..) => self.tile::<L, 1, 2>(l, at),
+                        (_, _) => self.tile::<L, 1, 1>(l, at),
+                    };
+                }
+            }
+            item += match left {
+                6.. => 6,
+                2.. => 2,
+                _ => 1,
+            };
+        }
+    }
+
+    /// P items from `item` on by V vectors from `vector` on of a block; returns V.
+    ///
+    /// # Safety
+    /// There are so many items, and vectors within the width of the sums.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)]
+    unsafe fn tile<L: Lanes, const P: usize, const V: usize>(
+        &mut self,
+        l: L,
+        (item, block, vector, inputs): (usize, usize, usize, Range<usize>),
+    ) -> usize {
+        let column = vector * L::N;
+        // SAFETY: rows of the block, whose weights `Dense::new` has packed; inputs and sums of these items are within
+        // their slices, as `accumulate` has checked; a block is a whole number of vectors, and so is the width.
+        unsafe {
+            let width = (self.dense.width() - block * BLOCK).min(BLOCK);
+            let first = block * BLOCK * self.dense.inputs + inputs.start * width + column;
+            let mut weights = self.dense.weights.as_ptr().add(first);
+            // Loops, because closures in here are not always inlined.
+            let mut values = [self.values.as_ptr(); P];
+            let mut sums = [self.sums.as_mut_ptr(); P];
+            let mut acc = [[l.splat(0.0); V]; P];
+            for p in 0..P {
+                values[p] = values[p].add((item + p) * self.value_stride + inputs.start);
+                sums[p] = sums[p].add((item + p) * self.sum_stride + block * BLOCK + column);
+                for v in 0..V {
+                    acc[p][v] = l.load(sums[p].add(v * L::N));
+                }
+            }
+            for k in 0..inputs.len() {
+                let mut w = [l.splat(0.0); V];
+                for (v, w) in w.iter_mut().enumerate() {
+                    *w = l.load(weights.add(v * L::N));
+                }
+                for p in 0..P {
+                    let x = l.splat(*values[p].add(k));
+                    for v in 0..V {
+                        acc[p][v] = l.fma(x, w[v], acc[p][v]);
+                    }
+                }
+                weights = weights.wrapping_add(width);
+            }
+            for p in 0..P {
+                for v in 0..V {
+                    l.store(sums[p].add(v * L::N), acc[p][v]);
+                }
+            }
+        }
+        V
+    }
+}
