@@ -6,7 +6,9 @@ mod programs;
 use galgen_core::object::Object;
 use galgen_infer::{Model, Session};
 use programs::{compiler, folder, random_model, root, succeed, target};
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 #[test]
@@ -21,6 +23,8 @@ fn a_c_program_draws_without_std() {
         .args(["build", "--manifest-path"])
         .arg(package.join("Cargo.toml"));
     succeed(cargo.env("CARGO_TARGET_DIR", &built));
+
+    needs_nothing_but_memory_functions(&built.join("debug/libgalgen_no_std.a"));
 
     let folder = folder("no-std");
     let program = folder.join("main");
@@ -45,4 +49,40 @@ fn a_c_program_draws_without_std() {
         .sample_native(7, &Object::new(42, &[0.5, 3.0]), &mut expected)
         .unwrap();
     assert_eq!(found, expected);
+}
+
+/// What the library asks of its surroundings: functions that copy, fill and compare memory, and the end. No
+/// allocator, no thread, no file, no clock.
+fn needs_nothing_but_memory_functions(library: &Path) {
+    let Ok(output) = Command::new("nm").arg(library).output() else {
+        eprintln!("SKIPPED: no `nm`");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut defined = BTreeSet::new();
+    let mut wanted = BTreeSet::new();
+    for line in text.lines() {
+        match *line.split_whitespace().collect::<Vec<_>>() {
+            ["U", name] => wanted.insert(name),
+            [_, kind, name] if kind != "U" && kind != "w" => defined.insert(name),
+            _ => false,
+        };
+    }
+    assert!(defined.contains("galgen_no_std_draw"), "{text}");
+    let known = [
+        "abort",
+        "memcpy",
+        "memmove",
+        "memset",
+        "memcmp",
+        "bcmp",
+        "_GLOBAL_OFFSET_TABLE_",
+        // Of the compiled core library, which could unwind; nothing does.
+        "_Unwind_Resume",
+    ];
+    let others: Vec<_> = wanted
+        .difference(&defined)
+        .filter(|name| !known.contains(name))
+        .collect();
+    assert!(others.is_empty(), "the library also needs {others:?}");
 }
