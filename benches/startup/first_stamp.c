@@ -21,7 +21,7 @@
 
 typedef struct {
     double opened, drawn; /* seconds on the monotonic clock */
-    long resident;        /* kB at most */
+    long peak, resident;  /* kB */
 } report;
 
 static double now(void) {
@@ -30,14 +30,14 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Largest resident set of this process so far, in kB. */
-static long resident(void) {
+/* A line of what the system knows of this process, in kB: VmHWM, the largest resident set so far; VmRSS. */
+static long resident(const char *name) {
     FILE *file = fopen("/proc/self/status", "r");
     char line[128];
     long found = 0;
     CHECK(file != NULL);
     while (fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "VmHWM:", 6) == 0) found = strtol(line + 6, NULL, 10);
+        if (strncmp(line, name, 5) == 0) found = strtol(line + 6, NULL, 10);
     }
     fclose(file);
     return found;
@@ -65,7 +65,8 @@ static int child(const char *path) {
     CHECK(galgen_session_sample_native(session, 0, &object, 1, stamp, info.stamp_len, &drawn,
                                        NULL) == GALGEN_STATUS_OK);
     r.drawn = now();
-    r.resident = resident();
+    r.peak = resident("VmHWM");
+    r.resident = resident("VmRSS");
     CHECK(write(1, &r, sizeof r) == (ssize_t)sizeof r);
     return 0;
 }
@@ -79,7 +80,7 @@ int main(int argc, char **argv) {
     int runs = argc > 2 ? atoi(argv[2]) : 100, i;
     struct stat file;
     double *opened, *drawn;
-    long most = 0;
+    long peak = 0, most = 0;
     if (argc > 2 && strcmp(argv[2], "child") == 0) return child(argv[1]);
     CHECK(argc > 1 && runs > 0 && stat(argv[1], &file) == 0);
     opened = malloc(sizeof *opened * (size_t)runs);
@@ -105,14 +106,16 @@ int main(int argc, char **argv) {
         CHECK(waitpid(pid, NULL, 0) == pid);
         opened[i] = 1e3 * (r.opened - start);
         drawn[i] = 1e3 * (r.drawn - start);
+        if (r.peak > peak) peak = r.peak;
         if (r.resident > most) most = r.resident;
     }
     qsort(opened, (size_t)runs, sizeof *opened, ascending);
     qsort(drawn, (size_t)runs, sizeof *drawn, ascending);
     printf("start to open session: median %.2f ms, fastest %.2f ms of %d runs\n", opened[runs / 2], opened[0], runs);
     printf("start to first stamp:  median %.2f ms, fastest %.2f ms\n", drawn[runs / 2], drawn[0]);
-    printf("resident at most: %ld kB, %.2f times the model's file of %ld kB\n", most,
-           1024.0 * (double)most / (double)file.st_size, (long)(file.st_size / 1024));
+    printf("resident: %ld kB, %.2f times the model's file of %ld kB; while it loads %ld kB, %.2f times\n",
+           most, 1024.0 * (double)most / (double)file.st_size, (long)(file.st_size / 1024), peak,
+           1024.0 * (double)peak / (double)file.st_size);
     free(opened);
     free(drawn);
     return 0;

@@ -111,11 +111,15 @@ pub(super) fn pack(taps: &[Tap], bias: &[f32], inputs: usize, block: usize) -> (
     let (outputs, depth) = (bias.len(), taps.len() * inputs);
     let blocks = outputs.div_ceil(block);
     let weights = Aligned::new(blocks * depth * block, |weights| {
-        for o in 0..outputs {
-            let base = o / block * depth * block + o % block;
-            for (t, tap) in taps.iter().enumerate() {
-                for i in 0..inputs {
-                    weights[base + (t * inputs + i) * block] = tap.weights[o * inputs + i];
+        let mut rows = weights.chunks_exact_mut(block);
+        for first in (0..outputs).step_by(block) {
+            let columns = block.min(outputs - first);
+            for tap in taps {
+                for (i, row) in (0..inputs).zip(&mut rows) {
+                    let column = tap.weights[first * inputs + i..].iter().step_by(inputs);
+                    for (to, &weight) in row[..columns].iter_mut().zip(column) {
+                        *to = weight;
+                    }
                 }
             }
         }
