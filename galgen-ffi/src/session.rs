@@ -25,7 +25,7 @@ pub struct galgen_session {
 pub unsafe extern "C" fn galgen_model_session_size(model: *const galgen_model) -> usize {
     // SAFETY: NULL or as galgen.h asks.
     match unsafe { pointer::shared("model", model) } {
-        Ok(handle) => size_of::<galgen_session>() + handle.model.session_bytes(),
+        Ok(handle) => size_of::<galgen_session>() + handle.model.session_bytes_of(ITEMS),
         Err(_) => 0,
     }
 }

@@ -72,13 +72,13 @@ fn the_counter_counts() {
 #[test]
 fn a_session_takes_the_memory_that_its_model_says() {
     for case in cases() {
-        for simd in Simd::available() {
+        for (simd, items) in Simd::available().flat_map(|simd| [(simd, 1), (simd, 7)]) {
             let model = Model::from_bytes_on(&case.bytes(), simd).unwrap();
             let before = BYTES.get().0;
             BYTES.set((before, before));
-            let session = Session::new(model.clone());
+            let session = Session::with_batch(model.clone(), items);
             let (used, peak) = BYTES.get();
-            let planned = model.session_bytes() as isize;
+            let planned = model.session_bytes_of(items) as isize;
             assert_eq!(used - before, planned, "{}, {}", case.name, simd.name());
             assert_eq!(peak - before, planned, "{}, {}", case.name, simd.name());
             drop(session);
