@@ -9,8 +9,8 @@ use core::f64::consts::LOG2_E;
 pub const MAX_ULP: f64 = 4.0;
 
 /// ln 2 in two parts; the first has 32 significant bits, so that n times it is exact.
-const LN_2_HIGH: f64 = 0.693_147_180_369_123_816_490;
-const LN_2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
+const LN_2_HIGH: f64 = 0.693_147_180_369_123_8;
+const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 /// Adding it rounds to an integer, which then stands in the lowest bits.
 const TO_INTEGER: f64 = 6_755_399_441_055_744.0;
 /// e^x overflows above.

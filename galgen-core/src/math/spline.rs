@@ -97,27 +97,6 @@ struct Bins<const N: usize> {
     slope: [[f64; N]; 2],
 }
 
-/// One spline.
-#[derive(Clone, Debug)]
-pub struct Spline(Splines<1>);
-
-impl Spline {
-    /// The spline of `raw`, of length [`SplineSpec::parameters`].
-    pub fn new(spec: &SplineSpec, raw: &[f32]) -> Self {
-        Spline(Splines::new(spec, |p, _| raw[p]))
-    }
-
-    /// Maps `x` forward.
-    pub fn forward(&self, x: f64) -> Mapped {
-        self.0.forward([x])[0]
-    }
-
-    /// Maps `y` backward; `log_det` is that of the inverse map.
-    pub fn inverse(&self, y: f64) -> Mapped {
-        self.0.inverse([y])[0]
-    }
-}
-
 impl<const N: usize> Splines<N> {
     /// The splines of raw parameters `raw(p, element)`, by the rule of their [`Knots`]; slope 1 at both ends so that the
     /// tails join smoothly.
@@ -171,19 +150,27 @@ impl<const N: usize> Splines<N> {
     #[inline(always)]
     pub fn inverse(&self, y: [f64; N]) -> [Mapped; N] {
         let bins = self.find(&self.y, &y);
-        let (mut t, mut value) = ([0.0; N], [0.0; N]);
+        // a t^2 + b t + c = 0; loops apart, because one with a call in it does not become vectors.
+        let (mut b, mut c, mut root) = ([0.0; N], [0.0; N], [0.0; N]);
         for i in 0..N {
             let width = bins.x[1][i] - bins.x[0][i];
             let height = bins.y[1][i] - bins.y[0][i];
             let (s, d0, d1) = (height / width, bins.slope[0][i], bins.slope[1][i]);
             let dy = y[i] - bins.y[0][i];
             let a = height * (s - d0) + dy * (d0 + d1 - 2.0 * s);
-            let b = height * d0 - dy * (d0 + d1 - 2.0 * s);
-            let c = -s * dy;
-            let square = b * b - 4.0 * a * c;
-            let discriminant = if square < 0.0 { 0.0 } else { square };
+            b[i] = height * d0 - dy * (d0 + d1 - 2.0 * s);
+            c[i] = -s * dy;
+            let square = b[i] * b[i] - 4.0 * a * c[i];
+            root[i] = if square < 0.0 { 0.0 } else { square };
+        }
+        for root in &mut root {
+            *root = libm::sqrt(*root);
+        }
+        let (mut t, mut value) = ([0.0; N], [0.0; N]);
+        for i in 0..N {
+            let width = bins.x[1][i] - bins.x[0][i];
             // This form of the root does not cancel when a is near 0; b > 0 up to rounding.
-            t[i] = (2.0 * c / (-b - libm::sqrt(discriminant))).clamp(0.0, 1.0);
+            t[i] = (2.0 * c[i] / (-b[i] - root[i])).clamp(0.0, 1.0);
             value[i] = bins.x[0][i] + t[i] * width;
         }
         let (_, mut log_det) = bins.at(&t);
@@ -317,6 +304,23 @@ mod tests {
         bound: 5.0,
         knots: Knots::Floored,
     };
+
+    /// One spline.
+    struct Spline(Splines<1>);
+
+    impl Spline {
+        fn new(spec: &SplineSpec, raw: &[f32]) -> Self {
+            Spline(Splines::new(spec, |p, _| raw[p]))
+        }
+
+        fn forward(&self, x: f64) -> Mapped {
+            self.0.forward([x])[0]
+        }
+
+        fn inverse(&self, y: f64) -> Mapped {
+            self.0.inverse([y])[0]
+        }
+    }
 
     fn random(seed: u64, scale: f64) -> Spline {
         let mut rng = Philox::new(seed, 0, Stream::Training);

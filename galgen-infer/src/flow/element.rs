@@ -94,7 +94,7 @@ impl Kernel for Elements<'_> {
             }
             ElementMap::Spline(spec) => match self.x.len() {
                 1 => self.splines::<1>(spec),
-                _ => self.splines::<8>(spec),
+                _ => self.splines::<SIDE>(spec),
             },
             ElementMap::LogisticMixture { components } => {
                 let (direction, components) = (self.direction, *components);

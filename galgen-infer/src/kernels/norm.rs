@@ -84,13 +84,13 @@ impl Job<'_> {
             let mut sum = 0.0;
             for s in (start..end).step_by(WIDTH) {
                 let sums = self.channel_sums(s, (end - s).min(WIDTH), None);
-                sum += sums.iter().sum::<f64>();
+                sum += total(sums);
             }
             means = [sum / count; WIDTH];
             let mut squares = 0.0;
             for s in (start..end).step_by(WIDTH) {
                 let sums = self.channel_sums(s, (end - s).min(WIDTH), Some(&means));
-                squares += sums.iter().sum::<f64>();
+                squares += total(sums);
             }
             precisions = [self.precision(squares / count); WIDTH];
         } else {
@@ -221,8 +221,21 @@ impl Job<'_> {
         for part in self.arena[at..at + len].chunks(WIDTH) {
             add_terms(&mut sums, part, means);
         }
-        sums.iter().sum()
+        total(sums)
     }
+}
+
+/// The sum of the lanes, halves added to halves: a chain of additions would take longer than all else of a pixel.
+#[inline(always)]
+fn total(mut sums: Channels<f64>) -> f64 {
+    let mut half = WIDTH / 2;
+    while half > 0 {
+        for c in 0..half {
+            sums[c] += sums[c + half];
+        }
+        half /= 2;
+    }
+    sums[0]
 }
 
 /// Adds each of `values`, at most WIDTH, or its squared deviation from its mean, to its sum.

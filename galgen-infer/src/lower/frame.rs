@@ -1,7 +1,7 @@
 //! Looking ahead in a sequence: what the layers after a value want of it.
 
 use super::convolution::{folds, runs_in_planes};
-use super::transposed::transposed_frame;
+use super::transposed::Transposed;
 use crate::kernels::elementary::Pointwise;
 use alloc::vec::Vec;
 use galgen_core::spec::{Layer, Padding, Shape};
@@ -90,7 +90,12 @@ pub(super) fn frame_wanted(mut layers: &[Layer], mut shape: Shape, wanted: Paddi
             stride,
             padding,
             ..
-        } => transposed_frame(*kernel, *stride, *padding, shape),
+        } => Transposed {
+            kernel: *kernel,
+            stride: *stride,
+            padding: *padding,
+        }
+        .frame(shape),
         Layer::UpsampleNearest { factor } => match rest.get(functions(rest).len()) {
             Some(conv) if folds(*factor, conv) => Padding::all(1),
             _ => NO_FRAME,

@@ -18,19 +18,86 @@ pub(super) struct Transposed {
     pub padding: Padding,
 }
 
-/// Along one axis, the taps of the output pixels `first`, `first` + stride, ...: (kernel index, displacement of the input
-/// pixel), by rising displacement. Output pixel `first` + stride j sees input pixels j + displacement.
-fn phase_taps(
-    first: usize,
+/// One axis of a transposed convolution.
+#[derive(Clone, Copy)]
+struct Axis {
+    inputs: usize,
+    outputs: usize,
     kernel: usize,
     stride: usize,
+    /// Outputs cut off before the first.
     cut: usize,
-) -> impl Iterator<Item = (usize, isize)> {
-    let (rest, shift) = ((first + cut) % stride, (first + cut) / stride);
-    let count = kernel.saturating_sub(rest).div_ceil(stride);
-    (0..count)
-        .rev()
-        .map(move |t| (rest + stride * t, shift as isize - t as isize))
+}
+
+impl Axis {
+    /// Number of output pixels `first`, `first` + stride, ...
+    fn count(self, first: usize) -> usize {
+        (self.outputs - first).div_ceil(self.stride)
+    }
+
+    /// The taps of the output pixels `first`, `first` + stride, ...: (kernel index, displacement of the input
+    /// pixel), by rising displacement. Output pixel `first` + stride j sees input pixels j + displacement. Taps that see
+    /// nothing of the input are left out: the maps of one pixel that decoders begin with leave a quarter.
+    fn taps(self, first: usize) -> impl Iterator<Item = (usize, isize)> {
+        let (rest, shift) = (
+            (first + self.cut) % self.stride,
+            (first + self.cut) / self.stride,
+        );
+        let count = self.kernel.saturating_sub(rest).div_ceil(self.stride);
+        (0..count)
+            .rev()
+            .map(move |t| (rest + self.stride * t, shift as isize - t as isize))
+            .filter(move |&(_, displacement)| {
+                displacement < self.inputs as isize && self.count(first) as isize + displacement > 0
+            })
+    }
+
+    /// Zeros before and after the input pixels that the output pixels see.
+    fn frame(self) -> [usize; 2] {
+        let (mut before, mut after) = (0, 0);
+        for first in 0..self.stride.min(self.outputs) {
+            let last = self.count(first) as isize - 1;
+            for (_, displacement) in self.taps(first) {
+                before = before.max(-displacement);
+                after = after.max(last + displacement - (self.inputs as isize - 1));
+            }
+        }
+        [before as usize, after as usize]
+    }
+}
+
+impl Transposed {
+    /// Rows and columns, for a map of `shape` that this layer takes.
+    fn axes(self, shape: Shape) -> [Axis; 2] {
+        let (_, height, width) = View::extents(shape);
+        let axis = |inputs: usize, kernel: usize, cut: usize, cut_after: usize| Axis {
+            inputs,
+            // At least one: a look ahead may be at a layer that another layer will make fit.
+            outputs: ((inputs - 1) * self.stride + kernel)
+                .saturating_sub(cut + cut_after)
+                .max(1),
+            kernel,
+            stride: self.stride,
+            cut,
+        };
+        let p = self.padding;
+        [
+            axis(height, self.kernel[0], p.top, p.bottom),
+            axis(width, self.kernel[1], p.left, p.right),
+        ]
+    }
+
+    /// The zeros that it wants around a map of `shape`.
+    pub(super) fn frame(self, shape: Shape) -> Padding {
+        let [rows, columns] = self.axes(shape);
+        let ([top, bottom], [left, right]) = (rows.frame(), columns.frame());
+        Padding {
+            top,
+            bottom,
+            left,
+            right,
+        }
+    }
 }
 
 /// Whether the taps are those of a 2 x 2 kernel.
@@ -50,43 +117,6 @@ fn from_tap(input: Place, tap: &Tap) -> Place {
     Place { view, ..input }
 }
 
-/// Zeros before and after the `inputs` pixels of an axis that its `outputs` pixels see.
-fn frame(inputs: usize, outputs: usize, kernel: usize, stride: usize, cut: usize) -> [usize; 2] {
-    let (mut before, mut after) = (0, 0);
-    for first in 0..stride.min(outputs) {
-        let last = (outputs - first).div_ceil(stride) as isize - 1;
-        for (_, displacement) in phase_taps(first, kernel, stride, cut) {
-            before = before.max(-displacement);
-            after = after.max(last + displacement - (inputs as isize - 1));
-        }
-    }
-    [before as usize, after as usize]
-}
-
-/// The zeros that a transposed convolution of a map of `shape` wants around it.
-pub(super) fn transposed_frame(
-    kernel: [usize; 2],
-    stride: usize,
-    padding: Padding,
-    shape: Shape,
-) -> Padding {
-    let (_, height, width) = View::extents(shape);
-    let outputs = |inputs: usize, kernel: usize, cut: usize| {
-        ((inputs - 1) * stride + kernel).saturating_sub(cut).max(1)
-    };
-    let (p, [kh, kw]) = (padding, kernel);
-    let rows = outputs(height, kh, p.top + p.bottom);
-    let columns = outputs(width, kw, p.left + p.right);
-    let [top, bottom] = frame(height, rows, kh, stride, p.top);
-    let [left, right] = frame(width, columns, kw, stride, p.left);
-    Padding {
-        top,
-        bottom,
-        left,
-        right,
-    }
-}
-
 impl Lowering<'_> {
     pub(super) fn conv_transpose(
         &mut self,
@@ -97,24 +127,20 @@ impl Lowering<'_> {
         functions: Vec<Pointwise>,
         frame: Padding,
     ) -> Value {
-        let Transposed {
-            kernel,
-            stride,
-            padding,
-        } = window;
-        let around = transposed_frame(kernel, stride, padding, value.shape);
+        let Transposed { kernel, stride, .. } = window;
+        let [rows, columns] = window.axes(value.shape);
+        let around = window.frame(value.shape);
         let value = self.with_frame(value, around);
         let weights = self.tensor(path, "weight").to_vec();
         let bias = self.tensor(path, "bias").to_vec();
         let (inputs, outputs) = (value.shape.features(), shape.features());
         let to = self.allocate(shape, frame);
         let input = padded(value.place, around);
-        let (rows, columns) = (to.view().height, to.view().width);
-        for y in 0..stride.min(rows) {
-            for x in 0..stride.min(columns) {
+        for y in 0..stride.min(rows.outputs) {
+            for x in 0..stride.min(columns.outputs) {
                 let mut taps = Vec::new();
-                for (ky, dy) in phase_taps(y, kernel[0], stride, padding.top) {
-                    for (kx, dx) in phase_taps(x, kernel[1], stride, padding.left) {
+                for (ky, dy) in rows.taps(y) {
+                    for (kx, dx) in columns.taps(x) {
                         let weight = |at: usize| {
                             let (o, i) = (at / inputs, at % inputs);
                             weights[((i * outputs + o) * kernel[0] + ky) * kernel[1] + kx]

@@ -37,12 +37,15 @@ impl Session {
         assert_eq!(z.len(), n * self.model.latent(), "number of latents");
         assert_eq!(out.len(), n * self.shape.len(), "length of the output");
         let (latent, stamp) = (self.model.latent(), self.shape.len());
+        if self.has_latent().is_err() {
+            out.fill(0.0);
+            (0..n).for_each(|i| report(i, self.has_latent().map(|()| Flags::default())));
+            return;
+        }
         let mut start = 0;
         while start < n {
-            let (count, refused) = self.accept(start, n, conditions, |session, i| {
-                session.has_latent()?;
-                finite("latent", row(z, n, i))
-            });
+            let (count, refused) =
+                self.accept(start, n, conditions, |i| finite("latent", row(z, n, i)));
             let end = start + count;
             self.decode_accepted(
                 &z[start * latent..end * latent],
@@ -92,7 +95,7 @@ impl Session {
         }
         let mut start = 0;
         while start < n {
-            let (count, refused) = self.accept(start, n, conditions, |_, _| Ok(()));
+            let (count, refused) = self.accept(start, n, conditions, |_| Ok(()));
             let mut z = core::mem::take(&mut self.latents);
             for i in 0..count {
                 let mut rng = Philox::new(seed, id(start + i), Stream::Latent);
@@ -162,9 +165,8 @@ impl Session {
         }
         let mut start = 0;
         while start < n {
-            let (count, refused) = self.accept(start, n, conditions, |_, i| {
-                finite("pixel", row(stamps, n, i))
-            });
+            let (count, refused) =
+                self.accept(start, n, conditions, |i| finite("pixel", row(stamps, n, i)));
             let end = start + count;
             let width = self.context.len();
             if count > 0 {
@@ -193,16 +195,13 @@ impl Session {
         start: usize,
         n: usize,
         conditions: &[f32],
-        check: impl Fn(&Session, usize) -> Result<(), DrawError>,
+        check: impl Fn(usize) -> Result<(), DrawError>,
     ) -> (usize, Option<DrawError>) {
         let width = self.context.len();
         for count in 0..self.batch.min(n - start) {
             let i = start + count;
-            let accepted = match check(self, i) {
-                Ok(()) => self.set_context(row(conditions, n, i)),
-                Err(error) => Err(error),
-            };
-            match accepted {
+            let flags = self.set_context(row(conditions, n, i));
+            match flags.and_then(|flags| check(i).map(|()| flags)) {
                 Ok(flags) => self.flags[count] = flags,
                 Err(error) => return (count, Some(error)),
             }
