@@ -259,7 +259,7 @@ impl Referee {
                     .data
                     .iter()
                     .enumerate()
-                    .map(|(at, &v)| if at / n % 2 == 0 { elu(v) } else { -elu(-v) });
+                    .map(|(at, &v)| if (at / n).is_multiple_of(2) { elu(v) } else { -elu(-v) });
                 item.with(item.features, bipolar.collect())
             }
             Layer::AppendOnes => {

@@ -287,8 +287,8 @@ impl Job<'_> {
                 }
                 for s in 0..M {
                     let mut column = [l.splat(0.0); M];
-                    for (r, value) in column.iter_mut().enumerate() {
-                        *value = d[r][s];
+                    for (value, row) in column.iter_mut().zip(&d) {
+                        *value = row[s];
                     }
                     for (r, &value) in A::data(l, column).iter().enumerate() {
                         let at = to + (r * M + s) * strip * inputs + i;

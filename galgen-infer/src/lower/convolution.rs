@@ -244,7 +244,7 @@ pub(super) fn runs_in_cells(layer: &Layer, input: Shape) -> bool {
 
 /// Whether a map of this size is cut into cells.
 pub(super) fn cells_pay(height: usize, width: usize) -> bool {
-    height % 2 == 0 && width % 2 == 0 && height * width >= CELL_PIXELS
+    height.is_multiple_of(2) && width.is_multiple_of(2) && height * width >= CELL_PIXELS
 }
 
 /// Whether a convolution runs along the rows of planes. Depends on shapes only, never on the level.
