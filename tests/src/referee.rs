@@ -255,11 +255,13 @@ impl Referee {
             Layer::BipolarElu => {
                 let elu = |v: f64| if v > 0.0 { v } else { v.exp_m1() };
                 let n = item.plane();
-                let bipolar = item
-                    .data
-                    .iter()
-                    .enumerate()
-                    .map(|(at, &v)| if (at / n).is_multiple_of(2) { elu(v) } else { -elu(-v) });
+                let bipolar = item.data.iter().enumerate().map(|(at, &v)| {
+                    if (at / n).is_multiple_of(2) {
+                        elu(v)
+                    } else {
+                        -elu(-v)
+                    }
+                });
                 item.with(item.features, bipolar.collect())
             }
             Layer::AppendOnes => {

@@ -260,7 +260,13 @@ fn layer(layer: &Layer, path: &str, x: Value, context: &[f32], weights: &Weights
                 .collect()
         }
         Layer::BipolarElu => {
-            let sign = |at: usize| if (at / plane).is_multiple_of(2) { 1.0 } else { -1.0 };
+            let sign = |at: usize| {
+                if (at / plane).is_multiple_of(2) {
+                    1.0
+                } else {
+                    -1.0
+                }
+            };
             let elu = |v: f64| galgen_core::math::act::Act::Elu.eval(v);
             let bipolar = x.data.iter().enumerate();
             bipolar
