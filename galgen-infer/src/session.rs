@@ -2,10 +2,11 @@
 
 mod autoregressive;
 mod batch;
+mod likelihood;
 
 use crate::flow::Unsolved;
 use crate::model::{DrawError, Model};
-use crate::models::{NoLight, Observed, Scratch};
+use crate::models::{NoLight, Scratch};
 use crate::render::{Affine, Grid, Lens, NativeFrame, Noise, Renderer};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -552,96 +553,6 @@ impl Session {
             finite("posterior of the latent", &[found])?;
         }
         Ok(flags)
-    }
-
-    /// ln p(z | conditions) of a latent under the model's prior, in nats. Exact.
-    ///
-    /// # Panics
-    /// If a slice has not the model's length.
-    pub fn log_prob_latent(&mut self, z: &[f64], conditions: &[f32]) -> Result<f64, DrawError> {
-        self.has_latent()?;
-        self.set_context(conditions)?;
-        if let Some(&found) = z.iter().find(|v| !v.is_finite()) {
-            return Err(DrawError::Argument {
-                field: "latent",
-                found,
-                expected: "finite numbers",
-            });
-        }
-        assert_eq!(z.len(), self.model.latent(), "number of latent dimensions");
-        let engine = &self.model.engine;
-        Ok(engine.log_prob_latent(z, &self.context, &mut self.scratch))
-    }
-
-    /// Whether likelihoods may be computed with weights that were stored in 16 bits. A new session refuses them for
-    /// flows, whose ln p they change by about 0.01 nats (f16) or 0.1 (bf16) at 64 dimensions; other families do not
-    /// care.
-    pub fn accept_half_precision(&mut self, accept: bool) {
-        self.half_precision = accept;
-    }
-
-    /// Lower bound of ln p(stamp | conditions), in nats, with `samples` posterior draws of (seed, id):
-    /// the importance-weighted bound (Burda et al. 2016), whose mean grows towards the truth with `samples`;
-    /// with 1, one draw of the evidence lower bound.
-    ///
-    /// A galaxy's stamp is in the galaxy frame, with any positive sum, and the density is over pixels in units
-    /// of [`Geometry::intensity`](galgen_core::stamp::Geometry::intensity), inside the stamp's circle; an
-    /// image is as it is, of 0 and 1 where the likelihood is Bernoulli. A flow's density is exact, and `samples` does
-    /// not matter, but for pixels of grey levels, where the draws are of their dequantising noise. `sky` is the noise of
-    /// a pixel in the stamp's own unit; `None` takes that of a typical training stamp. A plain autoencoder has
-    /// no likelihood; that of an autoregressive model is exact, without any draw, and takes no `sky`.
-    ///
-    /// # Panics
-    /// If a slice has not the model's length.
-    pub fn log_likelihood(
-        &mut self,
-        stamp: &[f32],
-        conditions: &[f32],
-        sky: Option<f64>,
-        samples: u32,
-        seed: u64,
-        id: u64,
-    ) -> Result<f64, DrawError> {
-        self.set_context(conditions)?;
-        self.precise()?;
-        if samples == 0 {
-            let expected = "1 or more";
-            return Err(DrawError::Argument {
-                field: "samples",
-                found: 0.0,
-                expected,
-            });
-        }
-        if let Some(found) = sky.filter(|s| !(s.is_finite() && *s >= 0.0)) {
-            let expected = "a finite number, 0 or more";
-            return Err(DrawError::Argument {
-                field: "sky",
-                found,
-                expected,
-            });
-        }
-        let sum = self.set_shape(stamp)?;
-        let mut rng = Philox::new(seed, id, Stream::Posterior);
-        let observed = Observed {
-            stamp: &self.shape,
-            sky: sky.map(|s| s / sum),
-        };
-        let engine = &self.model.engine;
-        engine.log_likelihood(
-            &observed,
-            &self.context,
-            samples,
-            &mut rng,
-            &mut self.scratch,
-        )
-    }
-
-    /// An error if the weights are too coarse for a likelihood and nobody accepted that.
-    fn precise(&self) -> Result<(), DrawError> {
-        if self.model.engine.half_precision() && !self.half_precision {
-            return Err(DrawError::HalfPrecision);
-        }
-        Ok(())
     }
 
     fn has_latent(&self) -> Result<(), DrawError> {
