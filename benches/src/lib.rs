@@ -27,7 +27,7 @@ pub const OBJECTS: u64 = 64;
 pub struct Inputs {
     bytes: Vec<u8>,
     /// Its tensors.
-    pub weights: Weights,
+    pub weights: Weights<'static>,
     /// Its card.
     pub card: Card,
 }
@@ -41,7 +41,7 @@ impl Inputs {
         let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/default.safetensors");
         let path = std::env::var("GALGEN_MODEL").unwrap_or_else(|_| default.into());
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-        let weights = Weights::parse(&bytes).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let weights = Weights::open(path.as_ref()).unwrap_or_else(|e| panic!("{path}: {e}"));
         let json = weights
             .metadata(METADATA_KEY)
             .expect("a model file has a card");

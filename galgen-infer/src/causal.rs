@@ -126,9 +126,10 @@ impl CausalPlan {
         let Shape::Map { height, width, .. } = net.input else {
             return Err(SpecError::new(prefix, "not a map of pixels").into());
         };
-        graph::Graph::new(net, prefix, weights)
-            .and_then(|graph| schedule::schedule(graph, [height, width], net.context, simd))
-            .map_err(|problem| SpecError::new(prefix, problem).into())
+        let graph = graph::Graph::new(net, prefix)
+            .map_err(|problem| LoadError::from(SpecError::new(prefix, problem)))?;
+        let side = [height, width];
+        schedule::schedule(graph, side, net.context, prefix, weights, simd)
     }
 
     /// Lengths of the memory to draw with.

@@ -33,7 +33,7 @@ use crate::weights::Weights;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
-pub(crate) use convolution::{ConvSpec, taps};
+pub(crate) use convolution::ConvSpec;
 use convolution::{folds, pointwise_conv, runs_in_cells, runs_in_planes};
 pub(crate) use frame::functions;
 use frame::{NO_FRAME, covers, frame_wanted, of_any_feature};
@@ -103,7 +103,7 @@ impl Plan {
         let output = net.output()?;
         let tensors = net.tensors(prefix)?;
         for tensor in &tensors {
-            weights.of_shape(&tensor.name, &tensor.shape)?;
+            weights.check_shape(&tensor.name, &tensor.shape)?;
         }
         let mut lowering = Lowering {
             weights,
@@ -116,7 +116,7 @@ impl Plan {
         };
         let input = lowering.allocate(net.input, frame_wanted(&net.layers, net.input, NO_FRAME));
         lowering.push(Op::Load, input.place, input.place, input.place);
-        let last = lowering.sequence(&net.layers, input, "", NO_FRAME);
+        let last = lowering.sequence(&net.layers, input, "", NO_FRAME)?;
         lowering.push(Op::Store, last.place, last.place, last.place);
         let Lowering {
             mut steps,
@@ -208,7 +208,7 @@ impl Value {
 }
 
 struct Lowering<'a> {
-    weights: &'a Weights,
+    weights: &'a Weights<'a>,
     prefix: &'a str,
     simd: Simd,
     context: usize,
@@ -223,7 +223,7 @@ impl Lowering<'_> {
         self.steps.push(Step { op, a, b, to });
     }
 
-    fn tensor(&self, path: &str, name: &str) -> &[f32] {
+    fn tensor(&self, path: &str, name: &str) -> Result<Vec<f32>, LoadError> {
         self.weights.get(&format!("{}.{path}.{name}", self.prefix))
     }
 
@@ -300,7 +300,7 @@ impl Lowering<'_> {
         mut value: Value,
         prefix: &str,
         wanted: Padding,
-    ) -> Value {
+    ) -> Result<Value, LoadError> {
         let mut i = 0;
         while i < layers.len() {
             let path = format!("{prefix}{i}");
@@ -319,7 +319,7 @@ impl Lowering<'_> {
                         }
                         _ => None,
                     };
-                    self.linear(&path, value, *outputs, degrees, functions, map)
+                    self.linear(&path, value, *outputs, degrees, functions, map)?
                 }
                 Layer::Conv2d {
                     kernel,
@@ -341,11 +341,11 @@ impl Lowering<'_> {
                         let whole = functions.len();
                         let functions = of_any_feature(functions);
                         next -= whole - functions.len();
-                        self.plane_conv(&path, value, shape, spec, functions, frame)
+                        self.plane_conv(&path, value, shape, spec, functions, frame)?
                     } else if runs_in_cells(&layers[i], value.shape) {
-                        self.cell_conv(Scheme::Plain, &path, value, shape, functions, frame)
+                        self.cell_conv(Scheme::Plain, &path, value, shape, functions, frame)?
                     } else {
-                        self.conv(&path, value, shape, spec, functions, frame)
+                        self.conv(&path, value, shape, spec, functions, frame)?
                     }
                 }
                 Layer::DepthwiseConv2d {
@@ -357,8 +357,8 @@ impl Lowering<'_> {
                     let shape = layer_output(&layers[i], value.shape);
                     let frame = frame_wanted(after, shape, wanted);
                     let (weights, bias) =
-                        (self.tensor(&path, "weight"), self.tensor(&path, "bias"));
-                    let conv = Depthwise::new(*kernel, *stride, weights, bias, functions);
+                        (self.tensor(&path, "weight")?, self.tensor(&path, "bias")?);
+                    let conv = Depthwise::new(*kernel, *stride, &weights, &bias, functions);
                     self.depthwise(conv, value, *padding, shape, frame)
                 }
                 Layer::ConvTranspose2d {
@@ -375,7 +375,7 @@ impl Lowering<'_> {
                         stride: *stride,
                         padding: *padding,
                     };
-                    self.conv_transpose(&path, value, window, shape, functions, frame)
+                    self.conv_transpose(&path, value, window, shape, functions, frame)?
                 }
                 Layer::UpsampleNearest { factor } => {
                     // Elementwise functions commute with the repetition: before it they cost less.
@@ -404,7 +404,14 @@ impl Lowering<'_> {
                                 _ => shape,
                             };
                             let frame = frame_wanted(&layers[next..], shape, wanted);
-                            self.cell_conv(Scheme::Upsampled, &path, value, shape, functions, frame)
+                            self.cell_conv(
+                                Scheme::Upsampled,
+                                &path,
+                                value,
+                                shape,
+                                functions,
+                                frame,
+                            )?
                         }
                         Some(layer) => {
                             if let Some(spec) = pointwise_conv(layer) {
@@ -413,7 +420,8 @@ impl Lowering<'_> {
                                 let functions = frame::functions(&after[1..]);
                                 next += 1 + functions.len();
                                 let small = layer_output(layer, value.shape);
-                                value = self.conv(&path, value, small, spec, functions, NO_FRAME);
+                                value =
+                                    self.conv(&path, value, small, spec, functions, NO_FRAME)?;
                             }
                             let shape = enlarged(value);
                             let frame = frame_wanted(&layers[next..], shape, wanted);
@@ -433,12 +441,12 @@ impl Lowering<'_> {
                     next += functions.len();
                     let over = Over::Groups(*groups);
                     let frame = frame_wanted(after, value.shape, wanted);
-                    self.norm(&path, value, over, *epsilon, functions, frame)
+                    self.norm(&path, value, over, *epsilon, functions, frame)?
                 }
                 Layer::LayerNorm { epsilon } => {
                     next += functions.len();
                     let frame = frame_wanted(after, value.shape, wanted);
-                    self.norm(&path, value, Over::Features, *epsilon, functions, frame)
+                    self.norm(&path, value, Over::Features, *epsilon, functions, frame)?
                 }
                 Layer::Gate => {
                     let shape = value.shape.with_features(value.shape.features() / 2);
@@ -506,14 +514,14 @@ impl Lowering<'_> {
                 }
                 Layer::Sum(branches) => self.sum(branches, value, &path, |shape| {
                     frame_wanted(rest, shape, wanted)
-                }),
+                })?,
                 Layer::Concat(branches) => self.concat(branches, value, &path, |shape| {
                     frame_wanted(rest, shape, wanted)
-                }),
+                })?,
             };
             i = next;
         }
-        value
+        Ok(value)
     }
 
     /// Where an elementwise step on `value` writes: in place if it may.
@@ -539,17 +547,17 @@ impl Lowering<'_> {
         epsilon: f32,
         functions: Vec<Pointwise>,
         frame: Padding,
-    ) -> Value {
+    ) -> Result<Value, LoadError> {
         let norm = Norm {
             over,
             epsilon,
-            weight: self.tensor(path, "weight").to_vec(),
-            bias: self.tensor(path, "bias").to_vec(),
+            weight: self.tensor(path, "weight")?,
+            bias: self.tensor(path, "bias")?,
             functions,
         };
         let to = self.overwritten(value, frame);
         self.push(Op::Norm(Box::new(norm)), value.place, value.place, to.place);
-        to
+        Ok(to)
     }
 
     fn map(&mut self, value: Value, functions: Vec<Pointwise>, frame: Padding) -> Value {

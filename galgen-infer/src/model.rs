@@ -34,7 +34,7 @@ impl Model {
         Self::from_weights(Weights::parse(bytes)?, simd)
     }
 
-    fn from_weights(mut weights: Weights, simd: Simd) -> Result<Arc<Model>, LoadError> {
+    fn from_weights(weights: Weights, simd: Simd) -> Result<Arc<Model>, LoadError> {
         let json = weights
             .metadata(METADATA_KEY)
             .ok_or(LoadError::MissingCard)?;
@@ -43,7 +43,7 @@ impl Model {
         let geometry = &card.geometry;
         let engine: Box<dyn models::Engine> = match &card.model {
             Family::FlowVae(config) => {
-                Box::new(flow_vae::Engine::new(config, geometry, &mut weights, simd)?)
+                Box::new(flow_vae::Engine::new(config, geometry, &weights, simd)?)
             }
             Family::Vae(config) => Box::new(vae::Engine::new(config, geometry, &weights, simd)?),
             Family::Flow(config) => Box::new(flow::Engine::new(config, &weights, simd)?),
@@ -52,6 +52,7 @@ impl Model {
                 Box::new(pixel_cnn::Engine::new(config, geometry, &weights, simd)?)
             }
         };
+        weights.check_unread()?;
         Ok(Arc::new(Model { card, simd, engine }))
     }
 

@@ -1,14 +1,17 @@
 //! The tensors of a model file.
 //!
-//! A file is safetensors with f32, f16 or bf16 storage; everything is f32 once it is read. What a
+//! A file is safetensors with f32, f16 or bf16 storage; everything is f32 once it is read. Only the header is kept: the
+//! engines read the tensors one after the other, a piece at a time, and write each number where its kernel wants it. What a
 //! header claims is believed only after it has been compared with the length of the file, so a small
 //! file never makes a large allocation.
 
 use crate::error::LoadError;
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::cell::Cell;
 use galgen_core::spec::TensorSpec;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
@@ -25,88 +28,304 @@ const MAX_NAME: usize = 256;
 #[cfg(feature = "std")]
 const MAX_FILE: u64 = 4 << 30;
 
-#[derive(Clone, Debug)]
-struct Tensor {
-    shape: Vec<usize>,
-    data: Vec<f32>,
-    /// Whether it was stored in 16 bits.
-    half: bool,
-    /// The first number that is not finite.
-    not_finite: Option<usize>,
-}
-
+/// Numbers that are widened at a time, or a whole row.
+const PIECE: usize = 1 << 13;
 /// The bits of the exponent of an f32, all set where it is not finite.
 const EXPONENT: u32 = 0x7f80_0000;
 
+/// Where a tensor stands, and what it is stored as.
+#[derive(Debug)]
+struct Tensor {
+    shape: Vec<usize>,
+    dtype: Dtype,
+    /// First byte after the header.
+    start: usize,
+    /// Whether it has been read, and so found finite.
+    read: Cell<bool>,
+}
+
 impl Tensor {
-    fn new(shape: Vec<usize>, data: Vec<f32>, half: bool) -> Tensor {
-        // A count, which vectors of any processor can do, before the search: nearly always there is none.
-        let bad = |v: &f32| u32::from(v.to_bits() & EXPONENT == EXPONENT);
-        let not_finite = match data.iter().map(bad).fold(0, u32::wrapping_add) {
-            0 => None,
-            _ => data.iter().position(|v| !v.is_finite()),
-        };
-        Tensor {
-            shape,
-            data,
-            half,
-            not_finite,
-        }
+    fn len(&self) -> usize {
+        self.shape.iter().product()
     }
 }
 
-/// Named tensors and the metadata beside them.
-#[derive(Clone, Debug)]
-pub struct Weights {
+/// What a header says.
+#[derive(Debug)]
+struct Directory {
     tensors: BTreeMap<String, Tensor>,
     metadata: BTreeMap<String, String>,
 }
 
-impl Weights {
-    /// Reads a whole safetensors file. Memory: at most twice the length of the file for the tensors
-    /// (f16 widens to f32), and a small multiple of the header.
-    pub fn parse(bytes: &[u8]) -> Result<Weights, LoadError> {
-        let (header, mut data) = split(bytes)?;
-        Self::assemble(header, data.len() as u64, &mut |part| {
-            let (now, later) = data.split_at(part.len());
-            part.copy_from_slice(now);
-            data = later;
-            Ok(())
-        })
+/// What follows the header.
+#[derive(Debug)]
+enum Source<'a> {
+    Bytes {
+        bytes: Cow<'a, [u8]>,
+        /// Length of the header and of its prefix.
+        start: usize,
+    },
+    #[cfg(feature = "std")]
+    File {
+        file: std::fs::File,
+        path: std::path::PathBuf,
+        start: usize,
+    },
+}
+
+/// Named tensors and the metadata beside them. The numbers stay where they are, and are widened as they are asked for.
+#[derive(Debug)]
+pub struct Weights<'a> {
+    directory: Directory,
+    source: Source<'a>,
+}
+
+impl<'a> Weights<'a> {
+    /// Reads the header of a whole safetensors file. Memory: a small multiple of the header.
+    pub fn parse(bytes: impl Into<Cow<'a, [u8]>>) -> Result<Weights<'a>, LoadError> {
+        Self::of_bytes(bytes.into())
     }
 
-    /// Reads a file, piece by piece: it is never in memory as a whole.
+    fn of_bytes(bytes: Cow<'a, [u8]>) -> Result<Weights<'a>, LoadError> {
+        let start = PREFIX + header_length(&bytes, bytes.len() as u64)?;
+        let directory = Directory::read(&bytes[PREFIX..start], (bytes.len() - start) as u64)?;
+        let source = Source::Bytes { bytes, start };
+        Ok(Weights { directory, source })
+    }
+
+    /// Reads the header of a file. The rest is read tensor by tensor: it is never in memory as a whole.
     #[cfg(feature = "std")]
-    pub fn open(path: &std::path::Path) -> Result<Weights, LoadError> {
+    pub fn open(path: &std::path::Path) -> Result<Weights<'static>, LoadError> {
         use std::io::Read;
-        let failed = |e: std::io::Error| LoadError::Io {
-            path: path.display().to_string(),
-            cause: e.to_string(),
-        };
+        let failed = |e| unreadable(path, &e);
         let mut file = std::fs::File::open(path).map_err(failed)?;
         let found = match file.metadata() {
             Ok(data) if data.is_file() => data.len(),
             // Its length shows at its end.
-            _ => return Self::parse(&read(path)?),
+            _ => return Weights::of_bytes(read(path)?.into()),
         };
         let mut prefix = Vec::with_capacity(PREFIX);
-        let start = file.by_ref().take(PREFIX as u64).read_to_end(&mut prefix);
-        start.map_err(failed)?;
+        let begin = file.by_ref().take(PREFIX as u64).read_to_end(&mut prefix);
+        begin.map_err(failed)?;
         let length = header_length(&prefix, found)?;
         let mut header = alloc::vec![0; length];
         file.read_exact(&mut header).map_err(failed)?;
-        let rest = found - (PREFIX + length) as u64;
-        Self::assemble(&header, rest, &mut |part| {
-            file.read_exact(part).map_err(failed)
+        let start = PREFIX + length;
+        let directory = Directory::read(&header, found - start as u64)?;
+        let path = path.into();
+        let source = Source::File { file, path, start };
+        Ok(Weights { directory, source })
+    }
+
+    /// Weights from values at hand, for tests and for nets that are built in memory. Each entry is
+    /// (name, shape, row-major values).
+    ///
+    /// # Panics
+    /// If a shape does not have as many elements as there are values.
+    pub fn from_values(
+        values: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    ) -> Weights<'static> {
+        let (mut tensors, mut bytes) = (BTreeMap::new(), Vec::new());
+        for (name, shape, values) in values {
+            assert_eq!(
+                shape.iter().product::<usize>(),
+                values.len(),
+                "tensor {name}"
+            );
+            let tensor = Tensor {
+                shape,
+                dtype: Dtype::F32,
+                start: bytes.len(),
+                read: Cell::new(false),
+            };
+            bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+            tensors.insert(name, tensor);
+        }
+        let metadata = BTreeMap::new();
+        Weights {
+            directory: Directory { tensors, metadata },
+            source: Source::Bytes {
+                bytes: bytes.into(),
+                start: 0,
+            },
+        }
+    }
+
+    /// The value of a metadata key.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.directory.metadata.get(key).map(String::as_str)
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.directory.tensors.keys().map(String::as_str)
+    }
+
+    /// Whether any tensor was stored in 16 bits.
+    pub fn any_half(&self) -> bool {
+        self.directory
+            .tensors
+            .values()
+            .any(|t| t.dtype != Dtype::F32)
+    }
+
+    /// Checks that the file holds exactly the `expected` tensors, with their shapes.
+    pub fn check(&self, expected: &[TensorSpec]) -> Result<(), LoadError> {
+        for spec in expected {
+            self.check_shape(&spec.name, &spec.shape)?;
+        }
+        let known: BTreeSet<&str> = expected.iter().map(|spec| spec.name.as_str()).collect();
+        match self.names().find(|name| !known.contains(name)) {
+            Some(extra) => Err(LoadError::ExtraTensor {
+                tensor: extra.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that there is a tensor of this name and shape.
+    pub(crate) fn check_shape(&self, name: &str, shape: &[usize]) -> Result<(), LoadError> {
+        match self.directory.tensors.get(name) {
+            None => Err(LoadError::MissingTensor {
+                tensor: name.into(),
+                expected: shape.to_vec(),
+            }),
+            Some(tensor) if tensor.shape != shape => Err(LoadError::TensorShape {
+                tensor: name.into(),
+                found: tensor.shape.clone(),
+                expected: shape.to_vec(),
+            }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Checks that what has not been read yet is finite, too.
+    pub(crate) fn check_unread(&self) -> Result<(), LoadError> {
+        let mut unread = self
+            .directory
+            .tensors
+            .iter()
+            .filter(|(_, tensor)| !tensor.read.get());
+        unread.try_for_each(|(name, _)| self.rows(name, 1, &mut |_, _| {}))
+    }
+
+    /// Values of a tensor, row-major, all of them finite.
+    pub fn get(&self, name: &str) -> Result<Vec<f32>, LoadError> {
+        let mut values = Vec::new();
+        values.reserve_exact(self.directory.tensors.get(name).map_or(0, Tensor::len));
+        self.rows(name, 1, &mut |_, row| values.extend_from_slice(row))?;
+        Ok(values)
+    }
+
+    /// Values of a tensor that must have this shape and be finite.
+    pub fn of_shape(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        self.check_shape(name, shape)?;
+        self.get(name)
+    }
+
+    /// Calls `visit` with each row of a tensor, of `len` numbers that are finite, and its index.
+    pub(crate) fn each_row(
+        &self,
+        name: &str,
+        len: usize,
+        visit: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<(), LoadError> {
+        self.rows(name, len, &mut |first, rows| {
+            for (i, row) in rows.chunks_exact_mut(len).enumerate() {
+                visit(first + i, row);
+            }
         })
     }
 
-    /// Weights of this header, and of `len` bytes after it, which `next` gives in their order.
-    fn assemble(
-        header: &[u8],
-        len: u64,
-        next: &mut dyn FnMut(&mut [u8]) -> Result<(), LoadError>,
-    ) -> Result<Weights, LoadError> {
+    /// Calls `visit` with some rows at a time, and the index of the first.
+    fn rows(
+        &self,
+        name: &str,
+        len: usize,
+        visit: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<(), LoadError> {
+        let Some(tensor) = self.directory.tensors.get(name) else {
+            return Err(LoadError::MissingTensor {
+                tensor: name.into(),
+                expected: Vec::new(),
+            });
+        };
+        let total = tensor.len();
+        let piece = (PIECE / len.max(1)).max(1).saturating_mul(len).min(total);
+        let mut values = alloc::vec![0.0; piece];
+        let mut bytes = Vec::new();
+        let mut done = 0;
+        while done < total {
+            let values = &mut values[..piece.min(total - done)];
+            self.widen(tensor, done, values, &mut bytes)?;
+            // A count, which vectors of any processor can do, before the search: nearly always there is none.
+            let bad = |v: &f32| u32::from(v.to_bits() & EXPONENT == EXPONENT);
+            if values.iter().map(bad).fold(0, u32::wrapping_add) > 0 {
+                let index = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
+                return Err(LoadError::NonFinite {
+                    tensor: name.into(),
+                    index: done + index,
+                    value: values[index],
+                });
+            }
+            visit(done / len, values);
+            done += values.len();
+        }
+        tensor.read.set(true);
+        Ok(())
+    }
+
+    /// The numbers of a tensor from `first` on; `buffer` is for what stands in a file.
+    fn widen(
+        &self,
+        tensor: &Tensor,
+        first: usize,
+        values: &mut [f32],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), LoadError> {
+        let size = if tensor.dtype == Dtype::F32 { 4 } else { 2 };
+        let (begin, len) = (tensor.start + first * size, values.len() * size);
+        let stored = match &self.source {
+            Source::Bytes { bytes, start } => &bytes[start + begin..][..len],
+            #[cfg(feature = "std")]
+            Source::File { file, path, start } => {
+                use std::io::{Read, Seek, SeekFrom};
+                buffer.resize(len, 0);
+                let mut file = file;
+                file.seek(SeekFrom::Start((start + begin) as u64))
+                    .and_then(|_| file.read_exact(buffer))
+                    .map_err(|e| unreadable(path, &e))?;
+                &buffer[..]
+            }
+        };
+        match tensor.dtype {
+            Dtype::F16 => widen_f16s(stored, values),
+            Dtype::BF16 => {
+                for (v, b) in values.iter_mut().zip(stored.chunks_exact(2)) {
+                    *v = f32::from_le_bytes([0, 0, b[0], b[1]]);
+                }
+            }
+            _ => {
+                for (v, b) in values.iter_mut().zip(stored.chunks_exact(4)) {
+                    *v = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "std")]
+fn unreadable(path: &std::path::Path, error: &std::io::Error) -> LoadError {
+    LoadError::Io {
+        path: path.display().to_string(),
+        cause: error.to_string(),
+    }
+}
+
+impl Directory {
+    /// Of this header, which `len` bytes follow.
+    fn read(header: &[u8], len: u64) -> Result<Self, LoadError> {
         // Checks that the tensors follow each other without gaps or overlaps, each as long as its
         // shape and type say.
         let metadata: Metadata =
@@ -126,118 +345,28 @@ impl Weights {
                 let start: String = name.chars().take(MAX_NAME).collect();
                 return Err(LoadError::Header(format!(
                     "tensor {start:?} has a name of {} bytes and {} dimensions, \
-                     expected at most {MAX_NAME} and {MAX_RANK}",
+                 expected at most {MAX_NAME} and {MAX_RANK}",
                     name.len(),
                     info.shape.len()
                 )));
             }
-            let (start, end) = info.data_offsets;
-            let data = widen(&name, info.dtype, end - start, next)?;
-            let tensor = Tensor::new(info.shape.clone(), data, info.dtype != Dtype::F32);
+            if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+                return Err(LoadError::TensorType {
+                    tensor: name,
+                    found: format!("{:?}", info.dtype),
+                });
+            }
+            let tensor = Tensor {
+                shape: info.shape.clone(),
+                dtype: info.dtype,
+                start: info.data_offsets.0,
+                read: Cell::new(false),
+            };
             tensors.insert(name, tensor);
         }
-        let metadata = metadata
-            .metadata()
-            .iter()
-            .flatten()
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
-        Ok(Weights { tensors, metadata })
-    }
-
-    /// Lets go of the tensors whose names begin with `prefix` and a point, once they are packed.
-    pub(crate) fn forget(&mut self, prefix: &str) {
-        let of_prefix = |name: &str| {
-            let rest = name.strip_prefix(prefix);
-            rest.is_some_and(|rest| rest.starts_with('.'))
-        };
-        for (name, tensor) in &mut self.tensors {
-            if of_prefix(name) {
-                tensor.data = Vec::new();
-            }
-        }
-    }
-
-    /// Weights from values at hand, for tests and for nets that are built in memory. Each entry is
-    /// (name, shape, row-major values).
-    ///
-    /// # Panics
-    /// If a shape does not have as many elements as there are values.
-    pub fn from_values(
-        tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
-    ) -> Weights {
-        let tensors = tensors
-            .into_iter()
-            .map(|(name, shape, data)| {
-                assert_eq!(shape.iter().product::<usize>(), data.len(), "tensor {name}");
-                (name, Tensor::new(shape, data, false))
-            })
-            .collect();
-        Weights {
-            tensors,
-            metadata: BTreeMap::new(),
-        }
-    }
-
-    /// The value of a metadata key.
-    pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata.get(key).map(String::as_str)
-    }
-
-    /// Names of all tensors, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
-    }
-
-    /// Whether any tensor was stored in 16 bits.
-    pub fn any_half(&self) -> bool {
-        self.tensors.values().any(|t| t.half)
-    }
-
-    /// Checks that the file holds exactly the `expected` tensors, with their shapes and finite
-    /// values.
-    pub fn check(&self, expected: &[TensorSpec]) -> Result<(), LoadError> {
-        for spec in expected {
-            self.of_shape(&spec.name, &spec.shape)?;
-        }
-        let known: BTreeSet<&str> = expected.iter().map(|spec| spec.name.as_str()).collect();
-        match self.names().find(|name| !known.contains(name)) {
-            Some(extra) => Err(LoadError::ExtraTensor {
-                tensor: extra.to_string(),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Values of a tensor, row-major; empty if there is none of that name, which
-    /// [`check`](Self::check) has ruled out for the tensors of the specification.
-    pub fn get(&self, name: &str) -> &[f32] {
-        self.tensors.get(name).map_or(&[], |t| &t.data)
-    }
-
-    /// Values of a tensor that must have this shape and be finite.
-    pub fn of_shape(&self, name: &str, shape: &[usize]) -> Result<&[f32], LoadError> {
-        let Some(tensor) = self.tensors.get(name) else {
-            return Err(LoadError::MissingTensor {
-                tensor: name.into(),
-                expected: shape.to_vec(),
-            });
-        };
-        if tensor.shape != shape {
-            return Err(LoadError::TensorShape {
-                tensor: name.into(),
-                found: tensor.shape.clone(),
-                expected: shape.to_vec(),
-            });
-        }
-        match tensor.not_finite {
-            Some(index) => Err(LoadError::NonFinite {
-                tensor: name.into(),
-                index,
-                value: tensor.data[index],
-            }),
-            None => Ok(&tensor.data),
-        }
+        let texts = metadata.metadata().iter().flatten();
+        let metadata = texts.map(|(k, v)| (k.clone(), v.clone())).collect();
+        Ok(Directory { tensors, metadata })
     }
 }
 
@@ -246,11 +375,8 @@ impl Weights {
 #[cfg(feature = "std")]
 pub(crate) fn read(path: &std::path::Path) -> Result<Vec<u8>, LoadError> {
     use std::io::Read;
-    let failed = |cause: String| LoadError::Io {
-        path: path.display().to_string(),
-        cause,
-    };
-    let mut file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
+    let failed = |e| unreadable(path, &e);
+    let mut file = std::fs::File::open(path).map_err(failed)?;
     let found = match file.metadata() {
         Ok(data) if data.is_file() => data.len(),
         _ => MAX_FILE,
@@ -259,11 +385,14 @@ pub(crate) fn read(path: &std::path::Path) -> Result<Vec<u8>, LoadError> {
     for limit in [PREFIX as u64, MAX_FILE] {
         let rest = limit - bytes.len() as u64;
         let read = file.by_ref().take(rest).read_to_end(&mut bytes);
-        read.map_err(|e| failed(e.to_string()))?;
+        read.map_err(failed)?;
         header_length(&bytes, found)?;
     }
     if bytes.len() as u64 == MAX_FILE {
-        return Err(failed(format!("it has {MAX_FILE} bytes or more")));
+        return Err(LoadError::Io {
+            path: path.display().to_string(),
+            cause: format!("it has {MAX_FILE} bytes or more"),
+        });
     }
     Ok(bytes)
 }
@@ -286,70 +415,27 @@ fn header_length(bytes: &[u8], found: u64) -> Result<usize, LoadError> {
     }
 }
 
-/// The header and the data.
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), LoadError> {
-    let length = header_length(bytes, bytes.len() as u64)?;
-    Ok(bytes[PREFIX..].split_at(length))
-}
-
-/// Bytes of a file that are widened at a time, a multiple of the size of any number.
-const PIECE: usize = 1 << 14;
-
-/// The next `len` stored bytes as f32.
-fn widen(
-    name: &str,
-    dtype: Dtype,
-    len: usize,
-    next: &mut dyn FnMut(&mut [u8]) -> Result<(), LoadError>,
-) -> Result<Vec<f32>, LoadError> {
-    let size = match dtype {
-        Dtype::F32 => 4,
-        Dtype::F16 | Dtype::BF16 => 2,
-        other => {
-            return Err(LoadError::TensorType {
-                tensor: name.into(),
-                found: format!("{other:?}"),
-            });
-        }
-    };
-    let mut values = alloc::vec![0.0; len / size];
-    let mut piece = [0; PIECE];
-    for (start, values) in (0..len).step_by(PIECE).zip(values.chunks_mut(PIECE / size)) {
-        let piece = &mut piece[..(len - start).min(PIECE)];
-        next(piece)?;
-        match dtype {
-            Dtype::F16 => widen_f16s(piece, values),
-            Dtype::BF16 => {
-                for (v, b) in values.iter_mut().zip(piece.chunks_exact(2)) {
-                    *v = f32::from_le_bytes([0, 0, b[0], b[1]]);
-                }
-            }
-            _ => {
-                for (v, b) in values.iter_mut().zip(piece.chunks_exact(4)) {
-                    *v = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-                }
-            }
-        }
-    }
-    Ok(values)
-}
-
 /// The f16 of pairs of bytes. Normal numbers, which nearly all are, by shifts that vectors can do.
 fn widen_f16s(pairs: &[u8], values: &mut [f32]) {
-    for (pairs, values) in pairs.chunks(32).zip(values.chunks_mut(16)) {
-        let mut others = 0;
-        for (v, b) in values.iter_mut().zip(pairs.chunks_exact(2)) {
-            let bits = u32::from(u16::from_le_bytes([b[0], b[1]]));
-            let exponent = bits & 0x7c00;
-            others |= u32::from(exponent == 0) | u32::from(exponent == 0x7c00);
-            let sign = (bits & 0x8000) << 16;
-            *v = f32::from_bits(sign | (((bits & 0x7fff) << 13) + (112 << 23)));
+    const EACH: usize = 16;
+    let (runs, rest) = values.as_chunks_mut::<EACH>();
+    let (pairs, rest_pairs) = pairs.as_chunks::<2>().0.split_at(runs.len() * EACH);
+    for (values, pairs) in runs.iter_mut().zip(pairs.as_chunks::<EACH>().0) {
+        let halves = pairs.map(u16::from_le_bytes);
+        // An exponent of 0 or 31, which are next to each other when 1 is added.
+        let other = |half: u16| u16::from(half.wrapping_add(0x400) & 0x7800 == 0);
+        if halves.map(other).into_iter().fold(0, |any, o| any | o) == 0 {
+            *values = halves.map(|half| {
+                let bits = u32::from(half);
+                let sign = (bits & 0x8000) << 16;
+                f32::from_bits(sign | (((bits & 0x7fff) << 13) + (112 << 23)))
+            });
+        } else {
+            *values = halves.map(|half| half::f16::from_bits(half).to_f32());
         }
-        if others != 0 {
-            for (v, b) in values.iter_mut().zip(pairs.chunks_exact(2)) {
-                *v = half::f16::from_le_bytes([b[0], b[1]]).to_f32();
-            }
-        }
+    }
+    for (v, &pair) in rest.iter_mut().zip(rest_pairs) {
+        *v = half::f16::from_le_bytes(pair).to_f32();
     }
 }
 
@@ -358,7 +444,9 @@ fn every_f16_is_widened_exactly() {
     let all: Vec<u16> = (0..=u16::MAX).collect();
     let bytes: Vec<u8> = all.iter().flat_map(|h| h.to_le_bytes()).collect();
     let mut found = alloc::vec![0.0; all.len()];
-    widen_f16s(&bytes, &mut found);
+    let (start, end) = found.split_at_mut(21);
+    widen_f16s(&bytes[..42], start);
+    widen_f16s(&bytes[42..], end);
     for (&bits, found) in all.iter().zip(found) {
         let expected = half::f16::from_bits(bits).to_f32();
         assert!(found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan());

@@ -47,7 +47,7 @@ fn flow() -> Flow {
     Flow::vector(DIM, CONTEXT, transforms)
 }
 
-fn weights(flow: &Flow, seed: u64, size: f32) -> Weights {
+fn weights(flow: &Flow, seed: u64, size: f32) -> Weights<'static> {
     random_weights(&flow.tensors("flow").expect("valid"), &mut rng(seed), size)
 }
 

@@ -29,8 +29,8 @@ const FLOW_LOG_DET: f64 = 5e-6;
 /// A tolerance that is so many times larger than the worst error fails.
 const SLACK: f64 = 30.0;
 
-fn weights(tensors: &Tensors) -> Weights {
-    Weights::parse(&write_safetensors(tensors, &[])).expect("a safetensors file")
+fn weights(tensors: &Tensors) -> Weights<'static> {
+    Weights::parse(write_safetensors(tensors, &[])).expect("a safetensors file")
 }
 
 fn narrow(values: &[f64]) -> Vec<f32> {

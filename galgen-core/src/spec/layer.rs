@@ -132,6 +132,18 @@ pub struct Degrees {
     pub output: Vec<u32>,
 }
 
+impl Degrees {
+    /// Makes zeros of the weights, one for each input, that this output must not see: those of inputs of higher degree.
+    pub fn mask(&self, output: usize, weights: &mut [f32]) {
+        let degree = self.output[output];
+        for (weight, &input) in weights.iter_mut().zip(&self.input) {
+            if input > degree {
+                *weight = 0.0;
+            }
+        }
+    }
+}
+
 /// One step of a [`Net`](super::Net). Input shapes follow from the layers before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -2,8 +2,7 @@
 
 use crate::kernels::conv::Tap;
 use crate::kernels::elementary::Pointwise;
-use crate::lower::{ConvSpec, concat_elu, functions, taps};
-use crate::weights::Weights;
+use crate::lower::{ConvSpec, concat_elu, functions};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -37,7 +36,11 @@ pub(super) enum Source {
         inputs: Vec<Piece>,
         taps: Vec<Tap>,
         padding: Padding,
-        bias: Vec<f32>,
+        /// The tensors of weights and bias.
+        tensors: [String; 2],
+        /// Numbers of an output in the tensor, and where those of the taps stand.
+        row_len: usize,
+        columns: Vec<usize>,
         functions: Vec<Pointwise>,
     },
     Map(Piece, Vec<Pointwise>),
@@ -56,7 +59,6 @@ pub(super) struct Graph<'a> {
     pub nodes: Vec<Vertex>,
     /// The net's output.
     pub output: Vec<Piece>,
-    weights: &'a Weights,
     prefix: &'a str,
     context: usize,
     /// Whether there are too many nodes or pieces; the graph is then not complete.
@@ -69,11 +71,10 @@ const MOST_PIECES: usize = 1 << 10;
 
 impl<'a> Graph<'a> {
     /// The graph of a net of layers that keep the grid of pixels.
-    pub fn new(net: &Net, prefix: &'a str, weights: &'a Weights) -> Result<Self, String> {
+    pub fn new(net: &Net, prefix: &'a str) -> Result<Self, String> {
         let mut graph = Graph {
             nodes: Vec::new(),
             output: Vec::new(),
-            weights,
             prefix,
             context: net.context,
             overflow: false,
@@ -124,12 +125,14 @@ impl<'a> Graph<'a> {
                         mask,
                     };
                     let inputs = features(&value);
-                    let tensor =
-                        |name: &str| self.weights.get(&format!("{}.{path}.{name}", self.prefix));
+                    let tensor = |name: &str| format!("{}.{path}.{name}", self.prefix);
+                    let taps = spec.taps();
                     let source = Source::Conv {
-                        taps: taps(tensor("weight"), *outputs, inputs, &spec),
                         padding: *padding,
-                        bias: tensor("bias").to_vec(),
+                        tensors: ["weight", "bias"].map(tensor),
+                        row_len: spec.row_len(inputs),
+                        columns: spec.columns(&taps, inputs),
+                        taps,
                         inputs: value,
                         functions,
                     };

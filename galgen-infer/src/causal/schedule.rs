@@ -2,12 +2,14 @@
 
 use super::graph::{Graph, Piece, Source, Vertex};
 use super::{CausalPlan, Node, Op, Read};
+use crate::error::LoadError;
 use crate::kernels::Simd;
 use crate::kernels::gather::Gather;
+use crate::weights::Weights;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use galgen_core::spec::{Offset, Padding};
+use galgen_core::spec::{Offset, Padding, SpecError};
 
 /// Numbers of memory that drawing may take: 512 MB.
 const MOST_MEMORY: usize = 1 << 27;
@@ -119,10 +121,13 @@ pub(super) fn schedule(
     graph: Graph,
     [height, width]: [usize; 2],
     context: usize,
+    prefix: &str,
+    weights: &Weights,
     simd: Simd,
-) -> Result<CausalPlan, String> {
+) -> Result<CausalPlan, LoadError> {
+    let refused = |problem| LoadError::from(SpecError::new(prefix, problem));
     let reads: Vec<_> = graph.nodes.iter().map(reads).collect();
-    let times = Times::of(&graph, &reads)?;
+    let times = Times::of(&graph, &reads).map_err(refused)?;
     let mut frames = vec![
         Frame {
             kept: 1,
@@ -166,9 +171,9 @@ pub(super) fn schedule(
         longest = longest.max(row_len);
         arena = arena.saturating_add(row_len.saturating_mul(kept));
         if arena > MOST_MEMORY {
-            return Err(alloc::format!(
+            return Err(refused(alloc::format!(
                 "needs more than {MOST_MEMORY} numbers of memory to draw pixel by pixel"
-            ));
+            )));
         }
     }
     let zeros = arena;
@@ -186,16 +191,19 @@ pub(super) fn schedule(
             Source::Gate(a, b) => Op::Gate(a, b),
             Source::Shift(piece, by) => Op::Shift(piece, by),
             Source::Conv {
-                inputs,
-                taps,
-                bias,
+                tensors: [weight, bias],
+                row_len,
+                columns,
                 functions,
                 ..
             } => {
                 let runs = merged(&reads[n], &nodes);
                 most_runs = most_runs.max(runs.len());
-                let count = inputs.iter().map(|piece| piece.len).sum();
-                let conv = Gather::new(simd, &taps, &bias, count, functions, pixels);
+                let bias = weights.get(&bias)?;
+                let mut conv = Gather::new(simd, columns.len(), &bias, functions, pixels);
+                weights.each_row(&weight, row_len, &mut |o, row| {
+                    conv.packed.set(o, columns.iter().map(|&c| row[c]));
+                })?;
                 multiply_adds += (conv.multiply_adds() * height * width) as u64;
                 Op::Conv { conv, runs }
             }

@@ -47,7 +47,7 @@ impl Masked {
         weights: &Weights,
         simd: Simd,
     ) -> Result<Self, LoadError> {
-        match Layers::masked(net, ranks, parameters, prefix, weights, simd) {
+        match Layers::masked(net, ranks, parameters, prefix, weights, simd)? {
             Some(layers) => Ok(Masked::Layers(layers)),
             None => Ok(Masked::Plan(Box::new(Plan::new(
                 net, prefix, weights, simd,

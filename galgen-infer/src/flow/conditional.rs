@@ -54,7 +54,10 @@ impl Coupling {
         simd: Simd,
     ) -> Result<Self, LoadError> {
         let prefix = format!("{path}.net");
-        let layers = Layers::new(net, &prefix, weights, simd).filter(|_| plane == 1);
+        let layers = match plane {
+            1 => Layers::new(net, &prefix, weights, simd)?,
+            _ => None,
+        };
         let net = match layers {
             Some(layers) => Conditioner::Layers(layers),
             None => Conditioner::Plan(Box::new(Plan::new(net, &prefix, weights, simd)?)),

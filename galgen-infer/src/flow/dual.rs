@@ -168,7 +168,7 @@ impl Kind {
 }
 
 struct Build<'a> {
-    weights: &'a Weights,
+    weights: &'a Weights<'a>,
     prefix: &'a str,
     context: usize,
     steps: Vec<Step>,
@@ -205,18 +205,17 @@ impl Build<'_> {
         match layer {
             Layer::Linear { outputs, degrees } => {
                 let n = value.len;
-                let tensor =
-                    |name: &str| self.weights.get(&format!("{}.{path}.{name}", self.prefix));
-                let sees = |at: usize| {
-                    degrees
-                        .as_ref()
-                        .is_none_or(|d| d.input[at % n] <= d.output[at / n])
-                };
-                let weight = tensor("weight").iter().enumerate();
-                let weight: Vec<f64> = weight
-                    .map(|(at, &w)| if sees(at) { f64::from(w) } else { 0.0 })
-                    .collect();
-                let bias: Vec<f64> = tensor("bias").iter().map(|&b| f64::from(b)).collect();
+                let tensor = |name: &str| format!("{}.{path}.{name}", self.prefix);
+                let mut weight = Vec::with_capacity(n * outputs);
+                self.weights
+                    .each_row(&tensor("weight"), n, &mut |output, row| {
+                        if let Some(degrees) = degrees {
+                            degrees.mask(output, row);
+                        }
+                        weight.extend(row.iter().map(|&w| f64::from(w)));
+                    })?;
+                let bias = self.weights.get(&tensor("bias"))?;
+                let bias = bias.iter().map(|&b| f64::from(b)).collect();
                 self.parameters += weight.len();
                 let to = self.place(*outputs);
                 Ok(self.push(Kind::Linear { weight, bias }, value, to))

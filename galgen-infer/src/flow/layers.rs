@@ -5,6 +5,7 @@
 //! last input that they see is known, outputs by the rank of their element; the context stands before them. Sums are
 //! accumulated in that order both ways, so both give the same bits, and an item has the same bits alone and in a batch.
 
+use crate::error::LoadError;
 use crate::kernels::Simd;
 use crate::kernels::dense::{Dense, accumulate};
 use crate::kernels::elementary::Pointwise;
@@ -51,7 +52,12 @@ struct Found<'a> {
 impl Layers {
     /// The net, if it is a sequence of linear layers with functions after them, and the context appended to the
     /// inputs of any of them.
-    pub fn new(net: &Net, prefix: &str, weights: &Weights, simd: Simd) -> Option<Self> {
+    pub fn new(
+        net: &Net,
+        prefix: &str,
+        weights: &Weights,
+        simd: Simd,
+    ) -> Result<Option<Self>, LoadError> {
         Self::ordered(net, None, 1, prefix, weights, simd)
     }
 
@@ -64,7 +70,7 @@ impl Layers {
         prefix: &str,
         weights: &Weights,
         simd: Simd,
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, LoadError> {
         Self::ordered(net, Some(ranks), parameters, prefix, weights, simd)
     }
 
@@ -75,8 +81,10 @@ impl Layers {
         prefix: &str,
         weights: &Weights,
         simd: Simd,
-    ) -> Option<Self> {
-        let found = linear_layers(net)?;
+    ) -> Result<Option<Self>, LoadError> {
+        let Some(found) = linear_layers(net) else {
+            return Ok(None);
+        };
         let last = found.len() - 1;
         // units[place] is the input, or unit, that stands there.
         let mut units: Vec<usize> = (0..net.input.len()).collect();
@@ -96,7 +104,9 @@ impl Layers {
                         layers: net.layers[..=layer.index].to_vec(),
                         ..net.clone()
                     };
-                    let ready = reach(&part, ranks)?;
+                    let Some(ready) = reach(&part, ranks) else {
+                        return Ok(None);
+                    };
                     own.sort_by_key(|&u| ready[u]);
                     let count = |last: Reach| ready.iter().filter(|&&r| r <= last).count();
                     ends.push(count(None));
@@ -104,28 +114,27 @@ impl Layers {
                 }
                 None => {}
             }
-            let tensor = |name: &str| weights.get(&format!("{prefix}.{}.{name}", layer.index));
-            let (matrix, bias) = (tensor("weight"), tensor("bias"));
+            let tensor = |name: &str| format!("{prefix}.{}.{name}", layer.index);
             let Layer::Linear { degrees, .. } = layer.sees else {
-                return None;
+                return Ok(None);
             };
-            let weight = |place: usize, input: usize| {
-                let output = own[place];
-                // The context stands last in the file.
-                let column = match input.checked_sub(appended) {
-                    Some(place) => units[place],
-                    None => inputs + input,
-                };
-                let sees = degrees
-                    .as_ref()
-                    .is_none_or(|d| d.input[column] <= d.output[output]);
-                match sees {
-                    true => matrix[output * (inputs + appended) + column],
-                    false => 0.0,
-                }
-            };
+            // The context stands last in the file.
+            let context = inputs..inputs + appended;
+            let columns: Vec<usize> = context.chain(units.iter().copied()).collect();
+            let mut places = alloc::vec![0; own.len()];
+            for (place, &output) in own.iter().enumerate() {
+                places[output] = place;
+            }
+            let bias = weights.get(&tensor("bias"))?;
             let bias = own.iter().map(|&o| bias[o]).collect();
-            let dense = Dense::new(bias, inputs + appended, weight);
+            let dense = Dense::new(bias, columns.len(), |dense| {
+                weights.each_row(&tensor("weight"), columns.len(), &mut |output, row| {
+                    if let Some(degrees) = degrees {
+                        degrees.mask(output, row);
+                    }
+                    dense.set(places[output], columns.iter().map(|&c| row[c]));
+                })
+            })?;
             let before = layers.last().map_or(inputs, |l: &Layered| l.dense.width());
             layers.push(Layered {
                 dense,
@@ -136,11 +145,11 @@ impl Layers {
             });
             units = own;
         }
-        Some(Layers {
+        Ok(Some(Layers {
             layers,
             context: net.context,
             simd,
-        })
+        }))
     }
 
     /// f32 numbers of scratch for so many items.

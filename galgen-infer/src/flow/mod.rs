@@ -93,7 +93,7 @@ impl FlowPlan {
     ) -> Result<Self, LoadError> {
         let shapes = flow.check()?;
         for tensor in flow.tensors(prefix)? {
-            weights.of_shape(&tensor.name, &tensor.shape)?;
+            weights.check_shape(&tensor.name, &tensor.shape)?;
         }
         let mut plan = FlowPlan {
             dim: flow.dim(),

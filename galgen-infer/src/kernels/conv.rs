@@ -22,12 +22,67 @@ use super::lanes::{Kernel, Lanes};
 use super::view::View;
 use alloc::vec::Vec;
 
-/// One tap: the displacement of its input pixel in the zero-padded map and its weights
-/// `[outputs][inputs]`.
+/// One tap: the displacement of its input pixel in the zero-padded map.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Tap {
     pub y: usize,
     pub x: usize,
-    pub weights: Vec<f32>,
+}
+
+/// Weights of blocks of outputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed {
+    /// Numbers that an output sees.
+    pub(super) depth: usize,
+    /// Output channels of a tile.
+    pub(super) width: usize,
+    /// `[blocks][depth][width]`, zeros beyond the last output.
+    weights: Aligned,
+}
+
+impl Packed {
+    /// Zeros for so many outputs.
+    pub(super) fn new(outputs: usize, depth: usize, width: usize) -> Self {
+        Packed {
+            depth,
+            width,
+            weights: Aligned::zeros(outputs.div_ceil(width) * depth * width),
+        }
+    }
+
+    /// The weights of an output, in the order of accumulation.
+    pub fn set(&mut self, output: usize, weights: impl Iterator<Item = f32>) {
+        let (block, column) = (output / self.width, output % self.width);
+        let column = self.weights[block * self.depth * self.width..]
+            .iter_mut()
+            .skip(column);
+        for (to, weight) in column.step_by(self.width).zip(weights) {
+            *to = weight;
+        }
+    }
+
+    /// The weights of all outputs for number `k` of the order of accumulation.
+    pub fn set_input(&mut self, k: usize, mut weights: impl Iterator<Item = f32>) {
+        for block in self.weights.chunks_exact_mut(self.depth * self.width) {
+            let row = &mut block[k * self.width..][..self.width];
+            for (to, weight) in row.iter_mut().zip(&mut weights) {
+                *to = weight;
+            }
+        }
+    }
+
+    /// The weights of the outputs of a block.
+    pub(super) fn block(&self, index: usize) -> &[f32] {
+        let len = self.depth * self.width;
+        &self.weights[index * len..][..len]
+    }
+}
+
+/// Biases of whole blocks of outputs, zeros beyond the last.
+pub(super) fn padded(bias: &[f32], block: usize) -> Vec<f32> {
+    let mut padded = bias.to_vec();
+    padded.resize(bias.len().next_multiple_of(block), 0.0);
+    padded
 }
 
 /// Inputs that are contiguous in memory for one output pixel.
@@ -51,21 +106,18 @@ pub(crate) struct Conv {
     runs: Vec<Run>,
     /// One past the furthest input element of an output pixel.
     reach: usize,
-    /// Sum of the lengths of the runs.
-    depth: usize,
     tile: Tile,
-    /// Output channels of a tile.
-    block: usize,
-    /// `[blocks][depth][block]`, zeros beyond the last output.
-    weights: Aligned,
+    /// As deep as the runs are long together.
+    pub packed: Packed,
     /// `[blocks][block]`
     bias: Vec<f32>,
     functions: Vec<Pointwise>,
 }
 
 impl Conv {
-    /// Packs `taps` (in the order of accumulation) for `simd`. `input` is the zero-padded map, of which
-    /// only the strides and the number of channels count, `pixels` the number of output pixels.
+    /// A convolution of `taps` (in the order of accumulation) for `simd`, whose weights are zeros until they are set in
+    /// `packed`. `input` is the zero-padded map, of which only the strides and the number of channels count, `pixels` the
+    /// number of output pixels.
     pub fn new(
         simd: Simd,
         input: View,
@@ -80,9 +132,8 @@ impl Conv {
         let tile = tile(simd.lanes(), outputs, pixels);
         let block = tile.1 * simd.lanes();
         let runs = runs(taps, input);
-        let depth = taps.len() * inputs;
         let reach = runs.iter().map(|r| r.offset + r.len).max().unwrap_or(0);
-        let (weights, bias) = pack(taps, bias, inputs, block);
+        let packed = Packed::new(outputs, taps.len() * inputs, block);
         let (row, pixel) = (input.row, input.pixel);
         Conv {
             outputs,
@@ -91,42 +142,17 @@ impl Conv {
             pixel,
             runs,
             reach,
-            depth,
             tile,
-            block,
-            weights,
-            bias,
+            packed,
+            bias: padded(bias, block),
             functions,
         }
     }
 
     /// Multiply-adds for `pixels` output pixels.
     pub fn multiply_adds(&self, pixels: usize) -> usize {
-        self.depth * self.outputs * pixels
+        self.packed.depth * self.outputs * pixels
     }
-}
-
-/// Weights `[blocks][taps x inputs][block]` and biases `[blocks][block]` of blocks of outputs, zeros beyond the last.
-pub(super) fn pack(taps: &[Tap], bias: &[f32], inputs: usize, block: usize) -> (Aligned, Vec<f32>) {
-    let (outputs, depth) = (bias.len(), taps.len() * inputs);
-    let blocks = outputs.div_ceil(block);
-    let weights = Aligned::new(blocks * depth * block, |weights| {
-        let mut rows = weights.chunks_exact_mut(block);
-        for first in (0..outputs).step_by(block) {
-            let columns = block.min(outputs - first);
-            for tap in taps {
-                for (i, row) in (0..inputs).zip(&mut rows) {
-                    let column = tap.weights[first * inputs + i..].iter().step_by(inputs);
-                    for (to, &weight) in row[..columns].iter_mut().zip(column) {
-                        *to = weight;
-                    }
-                }
-            }
-        }
-    });
-    let mut padded = bias.to_vec();
-    padded.resize(blocks * block, 0.0);
-    (weights, padded)
 }
 
 /// Merges taps that follow each other in memory.
@@ -180,7 +206,7 @@ pub(super) fn tile(lanes: usize, outputs: usize, pixels: usize) -> Tile {
 pub(crate) fn conv(simd: Simd, arena: &mut [f32], input: View, conv: &Conv, output: View) {
     assert!(output.channel == 1 && output.channels == conv.outputs);
     assert!((input.row, input.pixel) == (conv.row, conv.pixel));
-    assert!(conv.block == conv.tile.1 * simd.lanes());
+    assert!(conv.packed.width == conv.tile.1 * simd.lanes());
     let (last_y, last_x) = (output.height - 1, output.width - 1);
     let last_pixel = input.offset + conv.stride * (last_y * input.row + last_x * input.pixel);
     assert!(last_pixel + conv.reach <= arena.len() && output.end() <= arena.len());
@@ -231,11 +257,11 @@ impl Job<'_> {
         } = self;
         let base = arena.as_mut_ptr();
         let pixels = output.height * output.width;
-        for (index, first) in (0..conv.outputs).step_by(conv.block).enumerate() {
-            let weights =
-                &conv.weights[index * conv.depth * conv.block..][..conv.depth * conv.block];
-            let bias = &conv.bias[index * conv.block..][..conv.block];
-            let columns = conv.block.min(conv.outputs - first);
+        let block = conv.packed.width;
+        for (index, first) in (0..conv.outputs).step_by(block).enumerate() {
+            let weights = conv.packed.block(index);
+            let bias = &conv.bias[index * block..][..block];
+            let columns = block.min(conv.outputs - first);
             if output.width >= P {
                 // Tiles of neighbours in a row; the last one of a row begins where it ends with it.
                 for y in 0..output.height {

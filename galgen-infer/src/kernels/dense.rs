@@ -42,37 +42,68 @@ pub(crate) struct Dense {
     first: Vec<usize>,
 }
 
+/// A matrix while its weights are set.
+pub(crate) struct Filling {
+    inputs: usize,
+    padded: usize,
+    weights: Aligned,
+}
+
+impl Filling {
+    /// The weights of an output, one for each input.
+    pub fn set(&mut self, output: usize, weights: impl Iterator<Item = f32>) {
+        let (start, width) = block_of(self.padded, output / BLOCK);
+        let column = &mut self.weights[start * self.inputs + output - start..];
+        for (to, w) in column.iter_mut().step_by(width).zip(weights) {
+            *to = w;
+        }
+    }
+}
+
+/// The first output of a block, and how many it has, of so many with padding.
+fn block_of(padded: usize, block: usize) -> (usize, usize) {
+    let start = block * BLOCK;
+    (start, (padded - start).min(BLOCK))
+}
+
 impl Dense {
-    /// `weight(output, input)` is asked once for each pair.
-    pub fn new(bias: Vec<f32>, inputs: usize, mut weight: impl FnMut(usize, usize) -> f32) -> Self {
+    /// The matrix whose weights `fill` sets, output by output: zeros before.
+    pub fn new<E>(
+        bias: Vec<f32>,
+        inputs: usize,
+        fill: impl FnOnce(&mut Filling) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let outputs = bias.len();
-        let blocks = outputs.div_ceil(BLOCK);
-        let mut seen = alloc::vec![inputs..0; blocks];
-        let mut first = alloc::vec![outputs; inputs];
         let padded = outputs.next_multiple_of(LANES);
-        let weights = Aligned::new(padded * inputs, |packed| {
-            for o in 0..outputs {
-                let (block, column) = (o / BLOCK, o % BLOCK);
-                let width = (padded - block * BLOCK).min(BLOCK);
-                for i in 0..inputs {
-                    let w = weight(o, i);
-                    packed[block * BLOCK * inputs + i * width + column] = w;
-                    if w != 0.0 {
-                        let seen = &mut seen[block];
-                        *seen = seen.start.min(i)..seen.end.max(i + 1);
-                        first[i] = first[i].min(o);
-                    }
+        let mut filling = Filling {
+            inputs,
+            padded,
+            weights: Aligned::zeros(padded * inputs),
+        };
+        fill(&mut filling)?;
+        let weights = filling.weights;
+        let mut seen = alloc::vec![inputs..0; outputs.div_ceil(BLOCK)];
+        let mut first = alloc::vec![outputs; inputs];
+        for (block, seen) in seen.iter_mut().enumerate() {
+            let (start, width) = block_of(padded, block);
+            let rows = weights[start * inputs..].chunks_exact(width);
+            for (i, (row, first)) in rows.zip(&mut first).enumerate() {
+                // Vectors can do this before the search: nearly always it is the first.
+                if row.iter().fold(0, |any, w| any | w.to_bits() << 1) != 0 {
+                    *seen = seen.start.min(i)..i + 1;
+                    let nonzero = row.iter().position(|&w| w != 0.0).unwrap_or(0);
+                    *first = (*first).min(start + nonzero);
                 }
             }
-        });
-        Dense {
+        }
+        Ok(Dense {
             outputs,
             inputs,
             weights,
             bias,
             seen,
             first,
-        }
+        })
     }
 
     /// Number of outputs.
@@ -215,7 +246,7 @@ impl Job<'_> {
         (item, block, vector, inputs): (usize, usize, usize, Range<usize>),
     ) -> usize {
         let column = vector * L::N;
-        // SAFETY: rows of the block, whose weights `Dense::new` has packed; inputs and sums of these items are within
+        // SAFETY: rows of the block, of whose packed weights there are so many; inputs and sums of these items are within
         // their slices, as `accumulate` has checked; a block is a whole number of vectors, and so is the width.
         unsafe {
             let width = (self.dense.width() - block * BLOCK).min(BLOCK);

@@ -34,20 +34,19 @@ impl Depthwise {
     ) -> Self {
         let (channels, taps) = (bias.len(), kernel[0] * kernel[1]);
         let padded = channels.next_multiple_of(MOST_LANES);
-        let weights = Aligned::new(taps * padded, |packed| {
-            for c in 0..channels {
-                for t in 0..taps {
-                    packed[t * padded + c] = weights[c * taps + t];
-                }
+        let mut packed = Aligned::zeros(taps * padded);
+        for c in 0..channels {
+            for t in 0..taps {
+                packed[t * padded + c] = weights[c * taps + t];
             }
-        });
+        }
         let mut bias = bias.to_vec();
         bias.resize(padded, 0.0);
         Depthwise {
             kernel,
             stride,
             channels,
-            weights,
+            weights: packed,
             bias,
             functions,
         }

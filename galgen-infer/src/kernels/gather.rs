@@ -4,8 +4,7 @@
 //! The loops and the order of accumulation are those of [`super::conv`], so both give the same bits.
 
 use super::Simd;
-use super::aligned::Aligned;
-use super::conv::{Tap, Tile, pack, tile, tile_store, tile_sum};
+use super::conv::{Packed, Tile, padded, tile, tile_store, tile_sum};
 use super::elementary::Pointwise;
 use super::lanes::{Kernel, Lanes};
 use alloc::vec::Vec;
@@ -24,45 +23,38 @@ pub(crate) struct Run {
 #[derive(Clone, Debug)]
 pub(crate) struct Gather {
     outputs: usize,
-    depth: usize,
     tile: Tile,
-    /// Output channels of a tile.
-    block: usize,
-    /// `[blocks][depth][block]`, zeros beyond the last output.
-    weights: Aligned,
+    pub packed: Packed,
     /// `[blocks][block]`
     bias: Vec<f32>,
     functions: Vec<Pointwise>,
 }
 
 impl Gather {
-    /// Packs `taps` (in the order of accumulation) of `inputs` channels for calls of `pixels` pixels.
+    /// A convolution of `depth` numbers for calls of `pixels` pixels, whose weights are zeros until they are set in
+    /// `packed`.
     pub fn new(
         simd: Simd,
-        taps: &[Tap],
+        depth: usize,
         bias: &[f32],
-        inputs: usize,
         functions: Vec<Pointwise>,
         pixels: usize,
     ) -> Self {
         let outputs = bias.len();
         let tile = tile(simd.lanes(), outputs, pixels);
         let block = tile.1 * simd.lanes();
-        let (weights, bias) = pack(taps, bias, inputs, block);
         Gather {
             outputs,
-            depth: taps.len() * inputs,
             tile,
-            block,
-            weights,
-            bias,
+            packed: Packed::new(outputs, depth, block),
+            bias: padded(bias, block),
             functions,
         }
     }
 
     /// Multiply-adds of one pixel.
     pub fn multiply_adds(&self) -> usize {
-        self.depth * self.outputs
+        self.packed.depth * self.outputs
     }
 }
 
@@ -77,9 +69,9 @@ pub(crate) fn gather(
     to_pixel: usize,
     pixels: usize,
 ) {
-    assert!(conv.block == conv.tile.1 * simd.lanes() && pixels > 0);
+    assert!(conv.packed.width == conv.tile.1 * simd.lanes() && pixels > 0);
     let depth: usize = runs.iter().map(|run| run.len).sum();
-    assert!(depth == conv.depth);
+    assert!(depth == conv.packed.depth);
     for run in runs {
         assert!(run.offset + (pixels - 1) * run.pixel + run.len <= arena.len());
     }
@@ -134,11 +126,11 @@ impl Job<'_> {
             pixels,
         } = self;
         let base = arena.as_mut_ptr();
-        for (index, first) in (0..conv.outputs).step_by(conv.block).enumerate() {
-            let weights =
-                &conv.weights[index * conv.depth * conv.block..][..conv.depth * conv.block];
-            let bias = &conv.bias[index * conv.block..][..conv.block];
-            let columns = conv.block.min(conv.outputs - first);
+        let block = conv.packed.width;
+        for (index, first) in (0..conv.outputs).step_by(block).enumerate() {
+            let weights = conv.packed.block(index);
+            let bias = &conv.bias[index * block..][..block];
+            let columns = block.min(conv.outputs - first);
             for start in (0..pixels).step_by(P) {
                 // Beyond the last pixel the tile repeats it.
                 let pixel: [usize; P] = core::array::from_fn(|p| (start + p).min(pixels - 1));

@@ -27,18 +27,19 @@ pub(crate) struct PlaneConv {
 }
 
 impl PlaneConv {
-    /// As [`super::conv::Conv::new`]; `input` is the zero-padded map in planes.
-    pub fn new(input: View, taps: &[Tap], bias: &[f32], functions: Vec<Pointwise>) -> Self {
+    /// `weights` are in the order of accumulation, output by output; `input` is the zero-padded map in planes.
+    pub fn new(
+        input: View,
+        taps: &[Tap],
+        weights: Vec<f32>,
+        bias: Vec<f32>,
+        functions: Vec<Pointwise>,
+    ) -> Self {
         assert!(input.pixel == 1);
-        let (outputs, inputs) = (bias.len(), input.channels);
-        let (mut offsets, mut weights) = (Vec::new(), Vec::new());
+        let mut offsets = Vec::new();
         for tap in taps {
-            offsets.extend((0..inputs).map(|i| i * input.channel + tap.y * input.row + tap.x));
-        }
-        for o in 0..outputs {
-            for tap in taps {
-                weights.extend_from_slice(&tap.weights[o * inputs..][..inputs]);
-            }
+            let offset = |i| i * input.channel + tap.y * input.row + tap.x;
+            offsets.extend((0..input.channels).map(offset));
         }
         let (channel, row) = (input.channel, input.row);
         PlaneConv {
@@ -46,7 +47,7 @@ impl PlaneConv {
             row,
             offsets,
             weights,
-            bias: bias.to_vec(),
+            bias,
             functions,
         }
     }

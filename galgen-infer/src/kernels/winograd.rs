@@ -26,7 +26,7 @@
 
 use super::Simd;
 use super::aligned::Aligned;
-use super::conv::{Tile, tile, tile_sum};
+use super::conv::{Tile, padded, tile, tile_sum};
 use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes, load_part, store_part};
 use super::view::View;
@@ -103,19 +103,17 @@ const STRIP_NUMBERS: usize = 1 << 14;
 const STRIP_UNIT: usize = 24;
 
 impl Winograd {
-    /// Transforms `weights` `[outputs][inputs][kernel][kernel]` (in f64, rounded once) and packs them for `simd`. `cells` is the
-    /// number of cells of an output map.
+    /// A convolution of so many `inputs` for `simd`, whose weights are zeros until they are set. `cells` is the number of
+    /// cells of an output map.
     pub fn new(
         simd: Simd,
         scheme: Scheme,
-        weights: &[f32],
+        inputs: usize,
         bias: &[f32],
         functions: Vec<Pointwise>,
         cells: usize,
     ) -> Self {
         let outputs = bias.len();
-        let taps = scheme.kernel() * scheme.kernel();
-        let inputs = weights.len() / (taps * outputs);
         let products = scheme.width() * scheme.width();
         let fitting = STRIP_NUMBERS / (products * inputs) / STRIP_UNIT * STRIP_UNIT;
         let strip = fitting.max(STRIP_UNIT).min(cells);
@@ -123,19 +121,6 @@ impl Winograd {
         let tile = tile(simd.lanes(), outputs, cells.max(2));
         let block = tile.1 * simd.lanes();
         let blocks = outputs.div_ceil(block);
-        let packed = Aligned::new(blocks * products * inputs * block, |packed| {
-            for o in 0..outputs {
-                for i in 0..inputs {
-                    let kernel = &weights[(o * inputs + i) * taps..][..taps];
-                    for (product, factor) in transformed(scheme, kernel) {
-                        let row = (o / block * products + product) * inputs + i;
-                        packed[row * block + o % block] = factor as f32;
-                    }
-                }
-            }
-        });
-        let mut padded = bias.to_vec();
-        padded.resize(blocks * block, 0.0);
         Winograd {
             scheme,
             inputs,
@@ -143,9 +128,34 @@ impl Winograd {
             strip,
             tile,
             block,
-            weights: packed,
-            bias: padded,
+            weights: Aligned::zeros(blocks * products * inputs * block),
+            bias: padded(bias, block),
             functions,
+        }
+    }
+
+    /// The weights `[inputs][kernel][kernel]` of an output: transformed in f64, rounded once.
+    pub fn set(&mut self, output: usize, weights: &[f32]) {
+        for (i, kernel) in weights
+            .chunks_exact(self.scheme.kernel().pow(2))
+            .enumerate()
+        {
+            self.set_input(output, i, kernel);
+        }
+    }
+
+    /// The weights `[kernel][kernel]` of an output for one input.
+    pub fn set_input(&mut self, output: usize, input: usize, kernel: &[f32]) {
+        let (block, column) = (output / self.block, output % self.block);
+        let first = (block * self.products() * self.inputs + input) * self.block + column;
+        let places = self.weights[first..]
+            .iter_mut()
+            .step_by(self.inputs * self.block);
+        let width = self.scheme.width();
+        let factors = transformed(self.scheme, kernel);
+        let factors = factors[..width].iter().flat_map(|row| &row[..width]);
+        for (to, &factor) in places.zip(factors) {
+            *to = factor as f32;
         }
     }
 
@@ -164,21 +174,24 @@ impl Winograd {
     }
 }
 
-/// The factors of the products of one kernel, with the places of the products.
-fn transformed(scheme: Scheme, kernel: &[f32]) -> impl Iterator<Item = (usize, f64)> {
-    let (side, width) = (scheme.kernel(), scheme.width());
+/// The factors of the products of one kernel, row by row.
+fn transformed(scheme: Scheme, kernel: &[f32]) -> [[f64; 4]; 4] {
     let mut rows = [[0.0; 4]; 3];
-    for (row, weights) in rows.iter_mut().zip(kernel.chunks(side)) {
+    for (row, weights) in rows.iter_mut().zip(kernel.chunks_exact(scheme.kernel())) {
         let mut along = [0.0; 3];
         for (along, &weight) in along.iter_mut().zip(weights) {
             *along = f64::from(weight);
         }
         *row = scheme.factors(along);
     }
-    (0..width).flat_map(move |x| {
+    let mut factors = [[0.0; 4]; 4];
+    for x in 0..4 {
         let column = scheme.factors([rows[0][x], rows[1][x], rows[2][x]]);
-        (0..width).map(move |y| (y * width + x, column[y]))
-    })
+        for (row, factor) in factors.iter_mut().zip(column) {
+            row[x] = factor;
+        }
+    }
+    factors
 }
 
 /// output = functions(bias + convolution of `input`), where `input` is the map with the zeros that the kernel sees and

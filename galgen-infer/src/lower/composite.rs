@@ -2,6 +2,7 @@
 
 use super::frame::NO_FRAME;
 use super::{Lowering, Op, Place, Value};
+use crate::error::LoadError;
 use crate::kernels::view::View;
 use alloc::format;
 use alloc::vec::Vec;
@@ -105,7 +106,7 @@ impl Lowering<'_> {
         value: Value,
         path: &str,
         wanted: impl Fn(Shape) -> Padding,
-    ) -> Value {
+    ) -> Result<Value, LoadError> {
         let shared = Value {
             owned: false,
             ..value
@@ -113,7 +114,7 @@ impl Lowering<'_> {
         let mut total: Option<Value> = None;
         for (b, layers) in branches.iter().enumerate() {
             let frame = wanted(total.map_or(value.shape, |t| t.shape));
-            let term = self.sequence(layers, shared, &format!("{path}.{b}."), frame);
+            let term = self.sequence(layers, shared, &format!("{path}.{b}."), frame)?;
             total = Some(match total {
                 None => term,
                 Some(total) => {
@@ -127,7 +128,7 @@ impl Lowering<'_> {
                 }
             });
         }
-        total.unwrap_or(value)
+        Ok(total.unwrap_or(value))
     }
 
     pub(super) fn concat(
@@ -136,16 +137,15 @@ impl Lowering<'_> {
         value: Value,
         path: &str,
         wanted: impl Fn(Shape) -> Padding,
-    ) -> Value {
+    ) -> Result<Value, LoadError> {
         let shared = Value {
             owned: false,
             ..value
         };
-        let parts: Vec<Value> = branches
-            .iter()
-            .enumerate()
-            .map(|(b, layers)| self.sequence(layers, shared, &format!("{path}.{b}."), NO_FRAME))
-            .collect();
+        let mut parts = Vec::new();
+        for (b, layers) in branches.iter().enumerate() {
+            parts.push(self.sequence(layers, shared, &format!("{path}.{b}."), NO_FRAME)?);
+        }
         let features = parts.iter().map(|p| p.shape.features()).sum();
         let shape = parts
             .first()
@@ -162,6 +162,6 @@ impl Lowering<'_> {
             self.push(Op::Copy, part.place, part.place, place);
             start = end;
         }
-        to
+        Ok(to)
     }
 }

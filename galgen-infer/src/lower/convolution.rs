@@ -2,6 +2,7 @@
 
 use super::frame::NO_FRAME;
 use super::{Lowering, Op, Place, Value};
+use crate::error::LoadError;
 use crate::kernels::conv::{Conv, Tap};
 use crate::kernels::depthwise::Depthwise;
 use crate::kernels::elementary::Pointwise;
@@ -9,6 +10,7 @@ use crate::kernels::planes::{self, PlaneConv};
 use crate::kernels::view::View;
 use crate::kernels::winograd::{Scheme, Winograd};
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::vec::Vec;
 use galgen_core::spec::{CausalMask, Degrees, Layer, Padding, Shape};
 
@@ -39,53 +41,46 @@ impl Lowering<'_> {
         degrees: &Option<Degrees>,
         functions: Vec<Pointwise>,
         map: Option<Shape>,
-    ) -> Value {
+    ) -> Result<Value, LoadError> {
         let inputs = value.shape.features();
-        let (weights, bias) = (self.tensor(path, "weight"), self.tensor(path, "bias"));
-        let mut rows = Vec::with_capacity(weights.len());
-        let mut permuted_bias = Vec::with_capacity(outputs);
+        let bias = self.tensor(path, "bias")?;
         let shape = map.unwrap_or(Shape::Vector(outputs));
         let (c, h, w) = View::extents(shape);
-        for at in 0..outputs {
-            // Position (pixel, channel) holds row (channel, pixel).
-            let row = at % c * (h * w) + at / c;
-            permuted_bias.push(bias[row]);
-            for input in 0..inputs {
-                let keep = degrees
-                    .as_ref()
-                    .is_none_or(|d| d.input[input] <= d.output[row]);
-                rows.push(if keep {
-                    weights[row * inputs + input]
-                } else {
-                    0.0
-                });
-            }
-        }
+        // Position (pixel, channel) holds row (channel, pixel).
+        let permuted = (0..outputs).map(|at| bias[at % c * (h * w) + at / c]);
+        let permuted: Vec<f32> = permuted.collect();
         let to = self.allocate(shape, NO_FRAME);
-        let tap = Tap {
-            y: 0,
-            x: 0,
-            weights: rows,
-        };
         let vector = Place {
             view: View::pixels(outputs, 1, 1),
             ..to.place
         };
-        self.push_conv(value.place, 1, &[tap], &permuted_bias, functions, vector);
-        to
+        let tap = Tap { y: 0, x: 0 };
+        let input = value.view();
+        let mut conv = Conv::new(self.simd, input, 1, &[tap], &permuted, functions, 1);
+        self.rows(path, inputs, &mut |row, weights| {
+            if let Some(degrees) = degrees {
+                degrees.mask(row, weights);
+            }
+            let at = row % (h * w) * c + row / (h * w);
+            conv.packed.set(at, weights.iter().copied());
+        })?;
+        self.push_conv(conv, value.place, vector);
+        Ok(to)
     }
 
-    pub(super) fn push_conv(
-        &mut self,
-        input: Place,
-        stride: usize,
-        taps: &[Tap],
-        bias: &[f32],
-        functions: Vec<Pointwise>,
-        to: Place,
-    ) {
+    /// Calls `visit` with each row, of so many numbers, of the weights of a layer.
+    pub(super) fn rows(
+        &self,
+        path: &str,
+        len: usize,
+        visit: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<(), LoadError> {
+        let name = format!("{}.{path}.weight", self.prefix);
+        self.weights.each_row(&name, len, visit)
+    }
+
+    pub(super) fn push_conv(&mut self, conv: Conv, input: Place, to: Place) {
         let pixels = to.view.height * to.view.width;
-        let conv = Conv::new(self.simd, input.view, stride, taps, bias, functions, pixels);
         self.flops += 2 * conv.multiply_adds(pixels) as u64;
         self.push(Op::Conv(Box::new(conv)), input, input, to);
     }
@@ -98,15 +93,21 @@ impl Lowering<'_> {
         spec: ConvSpec,
         functions: Vec<Pointwise>,
         frame: Padding,
-    ) -> Value {
+    ) -> Result<Value, LoadError> {
         let value = self.with_frame(value, spec.padding);
-        let weights = self.tensor(path, "weight");
-        let taps = taps(weights, shape.features(), value.shape.features(), &spec);
-        let bias = self.tensor(path, "bias").to_vec();
+        let taps = spec.taps();
+        let bias = self.tensor(path, "bias")?;
         let to = self.allocate(shape, frame);
         let input = padded(value.place, spec.padding);
-        self.push_conv(input, spec.stride, &taps, &bias, functions, to.place);
-        to
+        let pixels = to.view().height * to.view().width;
+        let (simd, stride) = (self.simd, spec.stride);
+        let mut conv = Conv::new(simd, input.view, stride, &taps, &bias, functions, pixels);
+        let columns = spec.columns(&taps, value.shape.features());
+        self.rows(path, spec.row_len(value.shape.features()), &mut |o, row| {
+            conv.packed.set(o, columns.iter().map(|&c| row[c]));
+        })?;
+        self.push_conv(conv, input, to.place);
+        Ok(to)
     }
 
     pub(super) fn depthwise(
@@ -133,19 +134,25 @@ impl Lowering<'_> {
         spec: ConvSpec,
         functions: Vec<Pointwise>,
         frame: Padding,
-    ) -> Value {
+    ) -> Result<Value, LoadError> {
         let (c, h, w) = View::extents(value.shape);
         let p = spec.padding;
         let outer = View::planes(c, h + p.top + p.bottom, w + p.left + p.right);
         let input = self.framed(outer, outer.len() + planes::SLACK, h, w, p);
         self.push(Op::Copy, value.place, value.place, input);
-        let taps = taps(self.tensor(path, "weight"), shape.features(), c, &spec);
+        let taps = spec.taps();
+        let columns = spec.columns(&taps, c);
+        let mut weights = Vec::with_capacity(shape.features() * columns.len());
+        self.rows(path, spec.row_len(c), &mut |_, row| {
+            weights.extend(columns.iter().map(|&c| row[c]));
+        })?;
         let input = padded(input, p);
-        let conv = PlaneConv::new(input.view, &taps, self.tensor(path, "bias"), functions);
+        let bias = self.tensor(path, "bias")?;
+        let conv = PlaneConv::new(input.view, &taps, weights, bias, functions);
         let to = self.allocate(shape, frame);
         self.flops += 2 * conv.multiply_adds(to.view().height * to.view().width) as u64;
         self.push(Op::PlaneConv(Box::new(conv)), input, input, to.place);
-        to
+        Ok(to)
     }
 
     /// A 3 x 3 convolution with one zero around, of the map or of the map upsampled.
@@ -157,15 +164,17 @@ impl Lowering<'_> {
         shape: Shape,
         functions: Vec<Pointwise>,
         frame: Padding,
-    ) -> Value {
+    ) -> Result<Value, LoadError> {
         let padding = Padding::all(1);
         let value = self.with_frame(value, padding);
         let to = self.allocate(shape, frame);
         let cells = to.view().height * to.view().width / 4;
-        let (weights, bias) = (self.tensor(path, "weight"), self.tensor(path, "bias"));
-        let conv = Winograd::new(self.simd, scheme, weights, bias, functions, cells);
+        let bias = self.tensor(path, "bias")?;
+        let inputs = value.shape.features();
+        let mut conv = Winograd::new(self.simd, scheme, inputs, &bias, functions, cells);
+        self.rows(path, 9 * inputs, &mut |o, row| conv.set(o, row))?;
         self.push_winograd(conv, padded(value.place, padding), to.place);
-        to
+        Ok(to)
     }
 
     pub(super) fn push_winograd(&mut self, conv: Winograd, input: Place, to: Place) {
@@ -179,27 +188,29 @@ impl Lowering<'_> {
     }
 }
 
-/// The taps that the mask keeps.
-pub(crate) fn taps(weights: &[f32], outputs: usize, inputs: usize, spec: &ConvSpec) -> Vec<Tap> {
-    let [height, width] = spec.kernel;
-    let mut taps = Vec::new();
-    for y in 0..height {
-        for x in 0..width {
-            if spec
-                .mask
-                .as_ref()
-                .is_none_or(|m| m.keeps(spec.kernel, y, x))
-            {
-                let at = |oi| weights[(oi * height + y) * width + x];
-                taps.push(Tap {
-                    y,
-                    x,
-                    weights: (0..outputs * inputs).map(at).collect(),
-                });
-            }
-        }
+impl ConvSpec<'_> {
+    /// The taps that the mask keeps.
+    pub fn taps(&self) -> Vec<Tap> {
+        let [height, width] = self.kernel;
+        let all = (0..height).flat_map(|y| (0..width).map(move |x| Tap { y, x }));
+        let kept = |tap: &Tap| {
+            let keeps = |m: &CausalMask| m.keeps(self.kernel, tap.y, tap.x);
+            self.mask.as_ref().is_none_or(keeps)
+        };
+        all.filter(kept).collect()
     }
-    taps
+
+    /// Numbers of an output in the tensor.
+    pub fn row_len(&self, inputs: usize) -> usize {
+        inputs * self.kernel[0] * self.kernel[1]
+    }
+
+    /// Where among them those of the taps stand, in the order of accumulation.
+    pub fn columns(&self, taps: &[Tap], inputs: usize) -> Vec<usize> {
+        let [height, width] = self.kernel;
+        let column = |&Tap { y, x }| (0..inputs).map(move |i| (i * height + y) * width + x);
+        taps.iter().flat_map(column).collect()
+    }
 }
 
 /// Whether an upsampling by `factor` is folded into the `layer` after it.

@@ -3,7 +3,8 @@
 
 use super::convolution::{cells_pay, padded};
 use super::{Lowering, Place, Value};
-use crate::kernels::conv::Tap;
+use crate::error::LoadError;
+use crate::kernels::conv::{Conv, Tap};
 use crate::kernels::elementary::Pointwise;
 use crate::kernels::view::View;
 use crate::kernels::winograd::{Scheme, Winograd};
@@ -106,7 +107,7 @@ fn pairs(taps: &[Tap]) -> bool {
 }
 
 /// The part of the map that starts at a tap of the first output pixel.
-fn from_tap(input: Place, tap: &Tap) -> Place {
+fn from_tap(input: Place, tap: Tap) -> Place {
     let v = input.view;
     let view = View {
         offset: v.offset + tap.y * v.row + tap.x * v.pixel,
@@ -126,51 +127,76 @@ impl Lowering<'_> {
         shape: Shape,
         functions: Vec<Pointwise>,
         frame: Padding,
-    ) -> Value {
+    ) -> Result<Value, LoadError> {
         let Transposed { kernel, stride, .. } = window;
         let [rows, columns] = window.axes(value.shape);
         let around = window.frame(value.shape);
         let value = self.with_frame(value, around);
-        let weights = self.tensor(path, "weight").to_vec();
-        let bias = self.tensor(path, "bias").to_vec();
+        let bias = self.tensor(path, "bias")?;
         let (inputs, outputs) = (value.shape.features(), shape.features());
         let to = self.allocate(shape, frame);
         let input = padded(value.place, around);
+        let mut phases = Vec::new();
         for y in 0..stride.min(rows.outputs) {
             for x in 0..stride.min(columns.outputs) {
-                let mut taps = Vec::new();
+                let (mut taps, mut places) = (Vec::new(), Vec::new());
                 for (ky, dy) in rows.taps(y) {
                     for (kx, dx) in columns.taps(x) {
-                        let weight = |at: usize| {
-                            let (o, i) = (at / inputs, at % inputs);
-                            weights[((i * outputs + o) * kernel[0] + ky) * kernel[1] + kx]
-                        };
                         taps.push(Tap {
                             y: (dy + around.top as isize) as usize,
                             x: (dx + around.left as isize) as usize,
-                            weights: (0..outputs * inputs).map(weight).collect(),
                         });
+                        places.push(ky * kernel[1] + kx);
                     }
                 }
-                let phase = Place {
-                    view: to.view().phase(stride, y, x),
-                    ..to.place
+                let view = to.view().phase(stride, y, x);
+                let functions = functions.clone();
+                let conv = if pairs(&taps) && cells_pay(view.height, view.width) {
+                    let cells = view.height * view.width / 4;
+                    let (simd, scheme) = (self.simd, Scheme::Pair);
+                    let conv = Winograd::new(simd, scheme, inputs, &bias, functions, cells);
+                    PhaseConv::Cells(conv, from_tap(input, taps[0]))
+                } else {
+                    let (simd, pixels) = (self.simd, view.height * view.width);
+                    let conv = Conv::new(simd, input.view, 1, &taps, &bias, functions, pixels);
+                    PhaseConv::Direct(conv)
                 };
-                if pairs(&taps) && cells_pay(phase.view.height, phase.view.width) {
-                    let mut weights = Vec::with_capacity(4 * outputs * inputs);
-                    for at in 0..outputs * inputs {
-                        weights.extend(taps.iter().map(|tap| tap.weights[at]));
-                    }
-                    let cells = phase.view.height * phase.view.width / 4;
-                    let functions = functions.clone();
-                    let conv =
-                        Winograd::new(self.simd, Scheme::Pair, &weights, &bias, functions, cells);
-                    self.push_winograd(conv, from_tap(input, &taps[0]), phase);
-                    continue;
-                }
-                self.push_conv(input, 1, &taps, &bias, functions.clone(), phase);
+                phases.push((Place { view, ..to.place }, conv, places));
             }
         }
-        to
+        // Of each input, `[outputs][kernel height][kernel width]`.
+        let window = kernel[0] * kernel[1];
+        self.rows(path, outputs * window, &mut |i, row| {
+            for (_, conv, places) in &mut phases {
+                match conv {
+                    PhaseConv::Cells(conv, _) => {
+                        for (o, own) in row.chunks_exact(window).enumerate() {
+                            let kernel = [0, 1, 2, 3].map(|t| own[places[t]]);
+                            conv.set_input(o, i, &kernel);
+                        }
+                    }
+                    PhaseConv::Direct(conv) => {
+                        for (t, &place) in places.iter().enumerate() {
+                            let weights = row[place..].iter().step_by(window);
+                            conv.packed.set_input(t * inputs + i, weights.copied());
+                        }
+                    }
+                }
+            }
+        })?;
+        for (phase, conv, _) in phases {
+            match conv {
+                PhaseConv::Cells(conv, input) => self.push_winograd(conv, input, phase),
+                PhaseConv::Direct(conv) => self.push_conv(conv, input, phase),
+            }
+        }
+        Ok(to)
     }
+}
+
+/// How the pixels of a phase are computed.
+enum PhaseConv {
+    Direct(Conv),
+    /// In cells, from this part of the map.
+    Cells(Winograd, Place),
 }

@@ -29,20 +29,14 @@ impl Engine {
     pub fn new(
         config: &FlowVae,
         geometry: &Geometry,
-        weights: &mut Weights,
+        weights: &Weights,
         simd: Simd,
     ) -> Result<Self, LoadError> {
-        // What is packed is let go, so that a model is never in memory twice.
-        let flow = FlowPlan::new(&config.flow, "flow", weights, simd)?;
-        weights.forget("flow");
-        let encoder = Plan::new(&config.encoder, "encoder", weights, simd)?;
-        weights.forget("encoder");
-        let decoder = Plan::new(&config.decoder, "decoder", weights, simd)?;
         Ok(Engine {
             config: config.clone(),
-            encoder,
-            decoder,
-            flow,
+            encoder: Plan::new(&config.encoder, "encoder", weights, simd)?,
+            decoder: Plan::new(&config.decoder, "decoder", weights, simd)?,
+            flow: FlowPlan::new(&config.flow, "flow", weights, simd)?,
             light: Light::new(geometry.side),
             side: geometry.side,
             bands: geometry.bands.len(),

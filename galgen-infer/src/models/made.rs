@@ -31,7 +31,7 @@ impl Engine {
             order[rank as usize] = element;
         }
         for tensor in config.net.tensors("net")? {
-            weights.of_shape(&tensor.name, &tensor.shape)?;
+            weights.check_shape(&tensor.name, &tensor.shape)?;
         }
         let net = Masked::new(&config.net, &ranks, 1, "net", weights, simd)?;
         if let Masked::Layers(layers) = &net {

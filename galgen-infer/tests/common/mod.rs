@@ -18,7 +18,7 @@ pub fn normals(rng: &mut Philox, n: usize) -> Vec<f32> {
 }
 
 /// Random weights; with `size` 1 they keep activations of order one.
-pub fn random_weights(tensors: &[TensorSpec], rng: &mut Philox, size: f32) -> Weights {
+pub fn random_weights(tensors: &[TensorSpec], rng: &mut Philox, size: f32) -> Weights<'static> {
     Weights::from_values(tensors.iter().map(|t| {
         let (mean, sigma) = match t.role {
             Role::Weight { fan_in } => (0.0, 1.0 / (fan_in as f64).sqrt()),
@@ -86,11 +86,9 @@ fn layer(layer: &Layer, path: &str, x: Value, context: &[f32], weights: &Weights
         .output(x.shape, context.len(), path)
         .expect("a valid layer");
     let tensor = |name: &str| -> Vec<f64> {
-        weights
-            .get(&format!("{path}.{name}"))
-            .iter()
-            .map(|&v| f64::from(v))
-            .collect()
+        let values = weights.get(&format!("{path}.{name}"));
+        let values = values.expect("a tensor of the net");
+        values.iter().map(|&v| f64::from(v)).collect()
     };
     let (c, h, w) = extents(x.shape);
     let (co, ho, wo) = extents(shape);
