@@ -7,7 +7,7 @@
 
 use crate::error::LoadError;
 use alloc::borrow::Cow;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -40,6 +40,8 @@ struct Tensor {
     dtype: Dtype,
     /// First byte after the header.
     start: usize,
+    /// Whether somebody expects it.
+    known: Cell<bool>,
     /// Whether it has been read, and so found finite.
     read: Cell<bool>,
 }
@@ -136,6 +138,7 @@ impl<'a> Weights<'a> {
                 shape,
                 dtype: Dtype::F32,
                 start: bytes.len(),
+                known: Cell::new(false),
                 read: Cell::new(false),
             };
             bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
@@ -171,13 +174,16 @@ impl<'a> Weights<'a> {
 
     /// Checks that the file holds exactly the `expected` tensors, with their shapes.
     pub fn check(&self, expected: &[TensorSpec]) -> Result<(), LoadError> {
+        for tensor in self.directory.tensors.values() {
+            tensor.known.set(false);
+        }
         for spec in expected {
             self.check_shape(&spec.name, &spec.shape)?;
         }
-        let known: BTreeSet<&str> = expected.iter().map(|spec| spec.name.as_str()).collect();
-        match self.names().find(|name| !known.contains(name)) {
-            Some(extra) => Err(LoadError::ExtraTensor {
-                tensor: extra.to_string(),
+        let mut all = self.directory.tensors.iter();
+        match all.find(|(_, tensor)| !tensor.known.get()) {
+            Some((extra, _)) => Err(LoadError::ExtraTensor {
+                tensor: extra.clone(),
             }),
             None => Ok(()),
         }
@@ -195,7 +201,10 @@ impl<'a> Weights<'a> {
                 found: tensor.shape.clone(),
                 expected: shape.to_vec(),
             }),
-            Some(_) => Ok(()),
+            Some(tensor) => {
+                tensor.known.set(true);
+                Ok(())
+            }
         }
     }
 
@@ -328,8 +337,9 @@ impl Directory {
     fn read(header: &[u8], len: u64) -> Result<Self, LoadError> {
         // Checks that the tensors follow each other without gaps or overlaps, each as long as its
         // shape and type say.
+        let header = core::str::from_utf8(header).map_err(|e| LoadError::Header(format!("{e}")))?;
         let metadata: Metadata =
-            serde_json::from_slice(header).map_err(|e| LoadError::Header(format!("{e}")))?;
+            serde_json::from_str(header).map_err(|e| LoadError::Header(format!("{e}")))?;
         if metadata.data_len() as u64 != len {
             return Err(LoadError::Header(format!(
                 "its tensors take {} bytes, found {len}",
@@ -360,6 +370,7 @@ impl Directory {
                 shape: info.shape.clone(),
                 dtype: info.dtype,
                 start: info.data_offsets.0,
+                known: Cell::new(false),
                 read: Cell::new(false),
             };
             tensors.insert(name, tensor);

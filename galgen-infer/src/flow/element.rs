@@ -2,6 +2,7 @@
 
 use crate::kernels::Simd;
 use crate::kernels::lanes::{Kernel, Lanes};
+use crate::kernels::scalar::Scalar;
 use galgen_core::math::act::softplus;
 use galgen_core::math::elementary::exp;
 use galgen_core::math::spline::{Mapped, SplineSpec, Splines, soft_clip};
@@ -26,7 +27,8 @@ pub(super) fn elements(
     for (i, place) in places[..x.len()].iter_mut().enumerate() {
         *place = at(i);
     }
-    simd.dispatch(Elements {
+    let alone = x.len() == 1;
+    let job = Elements {
         direction,
         map,
         x,
@@ -34,7 +36,11 @@ pub(super) fn elements(
         places,
         step,
         log_dets: &mut log_dets,
-    });
+    };
+    match alone {
+        true => job.one_by_one(),
+        false => simd.dispatch(job),
+    }
     log_dets
 }
 
@@ -65,62 +71,55 @@ struct Elements<'a> {
     raw: &'a [f32],
     places: [usize; SIDE],
     step: usize,
-    log_dets: &'a mut [f64; SIDE],
+    log_dets: &'a mut [f64],
 }
 
 impl Kernel for Elements<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, _: L) {
-        let bounded = |bound| Scale::Tanh { bound };
-        match self.map {
-            // z = (x - shift) exp(-log)
-            ElementMap::Affine { bound } => {
-                let direction = self.direction;
-                self.affine(direction, Some(bounded(*bound)), false);
-            }
-            ElementMap::Additive => {
-                let direction = self.direction;
-                self.affine(direction, None, false);
-            }
-            // z = a x + shift is the inverse of that form.
-            ElementMap::ScaleShift(scale) => {
-                let direction = self.direction.reversed();
-                self.affine(direction, Some(*scale), false);
-            }
-            // z = a (x + shift) is that form with other signs.
-            ElementMap::ShiftScale(scale) => {
-                let direction = self.direction;
-                self.affine(direction, Some(*scale), true);
-            }
-            ElementMap::Spline(spec) => match self.x.len() {
-                1 => self.splines::<1>(spec),
-                _ => self.splines::<SIDE>(spec),
-            },
-            ElementMap::LogisticMixture { components } => {
-                let (direction, components) = (self.direction, *components);
-                self.each(|x, raw| {
-                    let mixture = Mixture { raw, components };
-                    match direction {
-                        Direction::Normalise => mixture.forward(x),
-                        Direction::Generate => mixture.inverse(x),
-                    }
-                });
-            }
+        // Portable code has no vectors to win.
+        match L::N > Scalar::N {
+            true => self.maps::<SIDE>(),
+            false => self.one_by_one(),
         }
     }
 }
 
 impl Elements<'_> {
-    /// Maps of their shift and the raw parameter of a scale, if they have one; `negative`: with the negatives of shift
-    /// and ln of the scale.
-    #[inline(always)]
-    fn affine(self, direction: Direction, scale: Option<Scale>, negative: bool) {
-        match self.x.len() {
-            1 => self.side_by_side::<1>(direction, scale, negative),
-            _ => self.side_by_side::<SIDE>(direction, scale, negative),
+    /// Element by element, for which no level has anything better.
+    #[inline(never)]
+    fn one_by_one(self) {
+        for (i, x) in self.x.chunks_mut(1).enumerate() {
+            let one = Elements {
+                x,
+                places: [self.places[i]; SIDE],
+                log_dets: &mut self.log_dets[i..=i],
+                ..self
+            };
+            one.maps::<1>();
         }
     }
 
+    /// At most N elements.
+    #[inline(always)]
+    fn maps<const N: usize>(self) {
+        let direction = self.direction;
+        let (direction, scale, negative) = match self.map {
+            // z = (x - shift) exp(-log)
+            ElementMap::Affine { bound } => (direction, Some(Scale::Tanh { bound: *bound }), false),
+            ElementMap::Additive => (direction, None, false),
+            // z = a x + shift is the inverse of that form.
+            ElementMap::ScaleShift(scale) => (direction.reversed(), Some(*scale), false),
+            // z = a (x + shift) is that form with other signs.
+            ElementMap::ShiftScale(scale) => (direction, Some(*scale), true),
+            ElementMap::Spline(spec) => return self.splines::<N>(spec),
+            ElementMap::LogisticMixture { components } => return self.mixtures(*components),
+        };
+        self.side_by_side::<N>(direction, scale, negative);
+    }
+
+    /// Maps of their shift and the raw parameter of a scale, if they have one; `negative`: with the negatives of shift
+    /// and ln of the scale.
     #[inline(always)]
     fn side_by_side<const N: usize>(
         self,
@@ -181,9 +180,9 @@ impl Elements<'_> {
         }
     }
 
-    /// One after the other.
-    #[inline(always)]
-    fn each(self, one: impl Fn(f64, &[f32]) -> Mapped) {
+    /// Mixtures of so many components, one after the other: no level has anything better.
+    #[inline(never)]
+    fn mixtures(self, components: usize) {
         let count = self.map.parameters();
         let mut gathered = [0.0; MAX_PARAMETERS];
         let places = self.places.iter().zip(self.log_dets);
@@ -196,7 +195,11 @@ impl Elements<'_> {
                 }
                 &gathered[..count]
             };
-            let mapped = one(*x, raw);
+            let mixture = Mixture { raw, components };
+            let mapped = match self.direction {
+                Direction::Normalise => mixture.forward(*x),
+                Direction::Generate => mixture.inverse(*x),
+            };
             *x = mapped.value;
             *log_det = mapped.log_det;
         }

@@ -87,10 +87,11 @@ impl Layers {
         };
         let last = found.len() - 1;
         // units[place] is the input, or unit, that stands there.
-        let mut units: Vec<usize> = (0..net.input.len()).collect();
-        if let Some(ranks) = ranks {
-            units.sort_by_key(|&u| ranks[u]);
-        }
+        let inputs = net.input.len();
+        let mut units = match ranks {
+            Some(ranks) => in_order(inputs, &|u| Some(ranks[u])),
+            None => (0..inputs).collect(),
+        };
         let mut layers = Vec::new();
         for (l, layer) in found.into_iter().enumerate() {
             let inputs = units.len();
@@ -98,7 +99,9 @@ impl Layers {
             let mut own: Vec<usize> = (0..layer.outputs).collect();
             let mut ends = Vec::new();
             match ranks {
-                Some(ranks) if l == last => own.sort_by_key(|&o| ranks[o / parameters]),
+                Some(ranks) if l == last => {
+                    own = in_order(layer.outputs, &|o| Some(ranks[o / parameters]));
+                }
                 Some(ranks) => {
                     let part = Net {
                         layers: net.layers[..=layer.index].to_vec(),
@@ -107,7 +110,7 @@ impl Layers {
                     let Some(ready) = reach(&part, ranks) else {
                         return Ok(None);
                     };
-                    own.sort_by_key(|&u| ready[u]);
+                    own = in_order(layer.outputs, &|u| ready[u]);
                     let count = |last: Reach| ready.iter().filter(|&&r| r <= last).count();
                     ends.push(count(None));
                     ends.extend((0..ranks.len() as u32).map(|r| count(Some(r))));
@@ -289,6 +292,13 @@ impl Layers {
         };
         pointwise::map(self.simd, scratch, view, functions, view);
     }
+}
+
+/// So many units by their keys, equal ones as they stood.
+fn in_order(units: usize, key: &dyn Fn(usize) -> Reach) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..units).collect();
+    order.sort_by_key(|&u| key(u));
+    order
 }
 
 /// The linear layers of a net that has nothing else but functions and contexts appended.

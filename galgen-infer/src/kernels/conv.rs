@@ -262,40 +262,41 @@ impl Job<'_> {
             let weights = conv.packed.block(index);
             let bias = &conv.bias[index * block..][..block];
             let columns = block.min(conv.outputs - first);
-            if output.width >= P {
-                // Tiles of neighbours in a row; the last one of a row begins where it ends with it.
-                for y in 0..output.height {
+            // In a row the last tile begins where it ends with it; in rows that are shorter than a tile it runs on into
+            // the next ones, and beyond the last pixel it repeats that.
+            let in_rows = output.width >= P;
+            let tiles = match in_rows {
+                true => output.height * output.width.div_ceil(P),
+                false => pixels.div_ceil(P),
+            };
+            let (mut y, mut x) = (0, 0);
+            for _ in 0..tiles {
+                let (mut from, mut to) = ([0; P], [0; P]);
+                if in_rows {
+                    x = x.min(output.width - P);
                     let row = input.offset + conv.stride * y * input.row;
                     let to_row = output.offset + y * output.row + first;
-                    for x in (0..output.width).step_by(P) {
-                        let x = x.min(output.width - P);
-                        let (mut from, mut to) = ([0; P], [0; P]);
-                        for p in 0..P {
-                            from[p] = row + conv.stride * (x + p) * input.pixel;
-                            to[p] = to_row + (x + p) * output.pixel;
-                        }
-                        // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the
-                        // inputs and outputs lie within the arena; weights and bias have the lengths sliced.
-                        unsafe { conv.tile::<L, P, V>(l, base, from, to, weights, bias, columns) };
+                    for p in 0..P {
+                        from[p] = row + conv.stride * (x + p) * input.pixel;
+                        to[p] = to_row + (x + p) * output.pixel;
                     }
-                }
-                continue;
-            }
-            let (mut y, mut x) = (0, 0);
-            for start in (0..pixels).step_by(P) {
-                let (mut from, mut to) = ([0; P], [0; P]);
-                for p in 0..P {
-                    from[p] = input.offset + conv.stride * (y * input.row + x * input.pixel);
-                    to[p] = output.offset + y * output.row + x * output.pixel + first;
-                    // Beyond the last pixel the tile repeats it.
-                    if start + p + 1 < pixels {
-                        x += 1;
-                        if x == output.width {
+                    x += P;
+                    if x == output.width {
+                        (y, x) = (y + 1, 0);
+                    }
+                } else {
+                    for p in 0..P {
+                        from[p] = input.offset + conv.stride * (y * input.row + x * input.pixel);
+                        to[p] = output.offset + y * output.row + x * output.pixel + first;
+                        if x + 1 < output.width {
+                            x += 1;
+                        } else if y + 1 < output.height {
                             (y, x) = (y + 1, 0);
                         }
                     }
                 }
-                // SAFETY: as above.
+                // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the inputs and outputs lie
+                // within the arena; weights and bias have the lengths sliced.
                 unsafe { conv.tile::<L, P, V>(l, base, from, to, weights, bias, columns) };
             }
         }

@@ -249,13 +249,25 @@ impl Kernel for Job<'_> {
                         self.transform::<L, Three, 3>(l, start, end)
                     }
                 }
-                match self.conv.tile {
-                    (6, 2) if L::N == 8 => self.tiles::<L, 6, 2>(l, start, end),
-                    (4, 2) if L::N > 4 => self.tiles::<L, 4, 2>(l, start, end),
-                    (8, 2) if L::N == 16 => self.tiles::<L, 8, 2>(l, start, end),
-                    (8, 1) if L::N > 4 => self.tiles::<L, 8, 1>(l, start, end),
-                    (4, 1) => self.tiles::<L, 4, 1>(l, start, end),
-                    other => unreachable!("no kernel for tile {other:?}"),
+                for (block, first) in (0..self.conv.outputs).step_by(self.conv.block).enumerate() {
+                    match self.conv.tile {
+                        (6, 2) if L::N == 8 => self.tiles::<L, 6, 2>(l, start, end, block),
+                        (4, 2) if L::N > 4 => self.tiles::<L, 4, 2>(l, start, end, block),
+                        (8, 2) if L::N == 16 => self.tiles::<L, 8, 2>(l, start, end, block),
+                        (8, 1) if L::N > 4 => self.tiles::<L, 8, 1>(l, start, end, block),
+                        (4, 1) => self.tiles::<L, 4, 1>(l, start, end, block),
+                        other => unreachable!("no kernel for tile {other:?}"),
+                    }
+                    for cell in start..end {
+                        match self.conv.scheme {
+                            Scheme::Plain => {
+                                self.results::<L, Plain, 4>(l, cell, cell - start, block, first)
+                            }
+                            Scheme::Upsampled | Scheme::Pair => {
+                                self.results::<L, Three, 3>(l, cell, cell - start, block, first)
+                            }
+                        }
+                    }
                 }
             }
         }
@@ -314,61 +326,47 @@ impl Job<'_> {
         }
     }
 
-    /// The outputs of cells `start .. end`, whose inputs have been transformed.
+    /// The products of cells `start .. end`, whose inputs have been transformed, for a block of outputs.
     ///
     /// # Safety
-    /// The cells are cells of the output.
+    /// The cells are cells of the output, and there is such a block.
     #[inline(always)]
     unsafe fn tiles<L: Lanes, const P: usize, const V: usize>(
         &mut self,
         l: L,
         start: usize,
         end: usize,
+        block: usize,
     ) {
         let conv = self.conv;
         let products = conv.products();
         let base = self.arena.as_mut_ptr();
         let zeros = [0.0; 64];
         let depth = conv.inputs * conv.block;
-        for (index, first) in (0..conv.outputs).step_by(conv.block).enumerate() {
-            let weights = &conv.weights[index * products * depth..][..products * depth];
-            // Product by product, so that its weights stay in the first-level cache.
-            for product in 0..products {
-                let inputs = self.transformed + product * conv.strip * conv.inputs;
-                let sums = self.products + product * conv.strip * conv.block;
-                for tile in (0..end - start).step_by(P) {
-                    // Beyond the last cell the tile repeats it.
-                    let mut from = [base; P];
-                    for (p, from) in from.iter_mut().enumerate() {
-                        let cell = (tile + p).min(end - start - 1);
-                        // SAFETY: the transformed inputs of a cell of this strip.
-                        *from = unsafe { base.add(inputs + cell * conv.inputs) };
-                    }
-                    // SAFETY: as many weights as inputs; V N <= 64.
-                    let acc = unsafe {
-                        let run = core::iter::once((from, conv.inputs));
-                        let weights = weights.as_ptr().add(product * depth);
-                        tile_sum::<L, P, V>(l, run, weights, &zeros[..V * L::N])
-                    };
-                    for (p, row) in acc.iter().enumerate().take(end - start - tile) {
-                        for (v, &sum) in row.iter().enumerate() {
-                            let at = sums + (tile + p) * conv.block + v * L::N;
-                            // SAFETY: within the products of a strip.
-                            unsafe { l.store(base.add(at), sum) };
-                        }
-                    }
+        let weights = &conv.weights[block * products * depth..][..products * depth];
+        // Product by product, so that its weights stay in the first-level cache.
+        for product in 0..products {
+            let inputs = self.transformed + product * conv.strip * conv.inputs;
+            let sums = self.products + product * conv.strip * conv.block;
+            for tile in (0..end - start).step_by(P) {
+                // Beyond the last cell the tile repeats it.
+                let mut from = [base; P];
+                for (p, from) in from.iter_mut().enumerate() {
+                    let cell = (tile + p).min(end - start - 1);
+                    // SAFETY: the transformed inputs of a cell of this strip.
+                    *from = unsafe { base.add(inputs + cell * conv.inputs) };
                 }
-            }
-            for cell in start..end {
-                // SAFETY: the products of the strip have been written, and the cell is one of the output.
-                unsafe {
-                    match conv.scheme {
-                        Scheme::Plain => {
-                            self.results::<L, Plain, 4>(l, cell, cell - start, index, first)
-                        }
-                        Scheme::Upsampled | Scheme::Pair => {
-                            self.results::<L, Three, 3>(l, cell, cell - start, index, first)
-                        }
+                // SAFETY: as many weights as inputs; V N <= 64.
+                let acc = unsafe {
+                    let run = core::iter::once((from, conv.inputs));
+                    let weights = weights.as_ptr().add(product * depth);
+                    tile_sum::<L, P, V>(l, run, weights, &zeros[..V * L::N])
+                };
+                for (p, row) in acc.iter().enumerate().take(end - start - tile) {
+                    for (v, &sum) in row.iter().enumerate() {
+                        let at = sums + (tile + p) * conv.block + v * L::N;
+                        // SAFETY: within the products of a strip.
+                        unsafe { l.store(base.add(at), sum) };
                     }
                 }
             }
