@@ -13,6 +13,7 @@ mod maps;
 mod math;
 mod norm;
 mod portable;
+mod random;
 mod real;
 mod shift;
 mod spectral;
@@ -20,13 +21,14 @@ mod threads;
 mod upsample;
 
 pub use act::{Activation, activate, bias_activate, bias_add, bias_silu};
-pub use adam::{Adam, adam_step};
+pub use adam::{Adam, adam_step, decay_to, squares};
 pub use bias::channel_sum;
 pub use conv::{conv_transpose2d, conv2d, conv2d_weight_grad};
 pub use depthwise::depthwise_conv2d;
 pub use galgen_core::spec::Padding;
 pub use norm::group_norm;
-pub use spectral::Filter;
+pub use random::normals;
+pub use spectral::{Filter, coloured};
 pub use threads::threads;
 pub use upsample::{upsample_nearest2x, upsample2x_conv3x3};
 
@@ -37,6 +39,9 @@ fn has_kernels(x: &candle_core::Tensor) -> bool {
         return false;
     }
     x.device().is_cpu()
+        || (cfg!(feature = "cuda")
+            && x.device().is_cuda()
+            && std::env::var_os("GALGEN_PORTABLE").is_none())
 }
 
 #[cfg(test)]
