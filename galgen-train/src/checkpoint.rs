@@ -21,6 +21,8 @@ pub enum Phase {
     Flow,
     /// The decoder, against a critic.
     Adversarial,
+    /// The latent flow again, under the conditions of what the sharpened decoder makes.
+    Refit,
     /// An autoregressive model.
     Pixels,
     /// Nothing more to do.

@@ -18,7 +18,6 @@ use crate::params::Parameters;
 use crate::recipe::Stage;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor};
-use galgen_core::rng::{Philox, Stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 
@@ -268,9 +267,7 @@ impl Training {
 
     /// Standard normals `[count, size]` that belong to (`key`, `step`).
     pub fn normals(&self, key: u64, step: u64, count: usize, size: usize) -> Result<Tensor> {
-        let mut rng = Philox::new(key, step, Stream::Training);
-        let values: Vec<f32> = (0..count * size).map(|_| rng.normal() as f32).collect();
-        Tensor::from_vec(values, (count, size), &self.device)
+        crate::ops::normals(key, step, (count, size), &self.device)
     }
 
     /// An error if `loss` is not a number, with the objects `ids` of the batch.

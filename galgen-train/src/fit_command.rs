@@ -275,6 +275,14 @@ fn today() -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+#[cfg(feature = "cuda")]
+use crate::cuda::device as cuda_device;
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_device() -> candle_core::Result<Device> {
+    Device::new_cuda(0)
+}
+
 fn open_device(choice: DeviceChoice) -> Result<Device, String> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
@@ -283,7 +291,7 @@ fn open_device(choice: DeviceChoice) -> Result<Device, String> {
              tools/cuda/README.md), or use --device cpu"
                 .into(),
         ),
-        DeviceChoice::Cuda => Device::new_cuda(0).map_err(|e| {
+        DeviceChoice::Cuda => cuda_device().map_err(|e| {
             // What follows the first line is a stack trace.
             let cause = e.to_string();
             let cause = cause.lines().next().unwrap_or("no reason given");

@@ -1,8 +1,12 @@
 //! Training of galgen models: from pictures of galaxies ([`prepare`]) through a [`recipe`] to a model
 //! file ([`fit`], [`export`]) that the engine `galgen-infer` reads.
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "cuda"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 pub mod checkpoint;
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)]
+pub mod cuda;
 pub mod data;
 pub mod evaluate;
 pub mod evaluate_command;

@@ -53,7 +53,9 @@ fn sequence(
             } => {
                 let mut weight = p.get(&format!("{prefix}{i}.weight"))?.clone();
                 if let Some(mask) = mask {
-                    weight = weight.broadcast_mul(&causal_mask(*mask, *kernel, &weight)?)?;
+                    let path = format!("{prefix}{i}");
+                    let mask = p.constant(&path, || causal_mask(*mask, *kernel, &weight))?;
+                    weight = weight.broadcast_mul(&mask)?;
                 }
                 (i, ops::conv2d(&x, &weight, *stride, *padding)?)
             }
@@ -122,7 +124,8 @@ fn layer(
         } => {
             let mut weight = tensor("weight")?.clone();
             if let Some(degrees) = degrees {
-                weight = (&weight * degree_mask(degrees, &weight)?)?;
+                let mask = p.constant(path, || degree_mask(degrees, &weight))?;
+                weight = (&weight * mask)?;
             }
             x.matmul(&weight.t()?)?.broadcast_add(tensor("bias")?)
         }
@@ -213,7 +216,9 @@ fn layer(
                 .collect();
             let mut per_feature = vec![1; x.rank()];
             per_feature[1] = features;
-            let signs = Tensor::from_vec(signs, per_feature, x.device())?.to_dtype(x.dtype())?;
+            let signs = p.constant(path, || {
+                Tensor::from_vec(signs, per_feature, x.device())?.to_dtype(x.dtype())
+            })?;
             let elu = ops::activate(&x.broadcast_mul(&signs)?, ops::Activation::Elu)?;
             elu.broadcast_mul(&signs)
         }

@@ -40,13 +40,11 @@ impl Adam {
         learning_rate: f64,
         weight_decay: f64,
     ) -> Result<f64> {
-        let mut square = 0.0;
-        for (_, var) in parameters.iter(prefixes) {
-            if let Some(g) = gradients.get(var) {
-                square += f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
-            }
-        }
-        let norm = square.sqrt();
+        let all: Vec<&Tensor> = parameters
+            .iter(prefixes)
+            .filter_map(|(_, var)| gradients.get(var))
+            .collect();
+        let norm = ops::squares(&all)?.sqrt();
         let clip = if norm > CLIP_NORM {
             CLIP_NORM / norm
         } else {
@@ -72,9 +70,10 @@ impl Adam {
                 weight_decay: decay,
                 beta1: self.betas[0],
                 beta2: self.betas[1],
+                scale: clip,
                 ..ops::Adam::default()
             };
-            ops::adam_step(var, &(g * clip)?, first, second, self.step, &rule)?;
+            ops::adam_step(var, g, first, second, self.step, &rule)?;
         }
         Ok(norm)
     }
@@ -133,11 +132,7 @@ pub fn update_average(
     decay: f64,
 ) -> Result<()> {
     for (name, var) in parameters.iter(prefixes) {
-        let old = average.get(name)?;
-        average.set(
-            name,
-            &((old * decay)? + (var.as_tensor() * (1.0 - decay))?)?.detach(),
-        )?;
+        average.decay_to(name, var.as_tensor(), decay)?;
     }
     Ok(())
 }

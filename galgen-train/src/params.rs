@@ -4,10 +4,13 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::spec::{Role, TensorSpec};
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 /// Trainable tensors in the order of their names, which is the order of every loop over them.
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
+    /// Tensors that follow from the specification, such as masks.
+    constants: Mutex<BTreeMap<String, Tensor>>,
 }
 
 impl Parameters {
@@ -35,15 +38,14 @@ impl Parameters {
             let tensor = tensor.to_dtype(dtype)?.to_device(device)?;
             vars.insert(spec.name.clone(), Var::from_tensor(&tensor)?);
         }
-        Ok(Parameters { vars })
+        Ok(Parameters::of(vars))
     }
 
     /// Parameters with given values.
     pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Result<Self> {
         let make = |(name, tensor): (String, Tensor)| Ok((name, Var::from_tensor(&tensor)?));
-        Ok(Parameters {
-            vars: tensors.into_iter().map(make).collect::<Result<_>>()?,
-        })
+        let vars = tensors.into_iter().map(make).collect::<Result<_>>()?;
+        Ok(Parameters::of(vars))
     }
 
     /// The same values in memory of their own.
@@ -51,9 +53,29 @@ impl Parameters {
         let copy = |(name, var): (&String, &Var)| {
             Ok((name.clone(), Var::from_tensor(&var.as_tensor().copy()?)?))
         };
-        Ok(Parameters {
-            vars: self.vars.iter().map(copy).collect::<Result<_>>()?,
-        })
+        let vars = self.vars.iter().map(copy).collect::<Result<_>>()?;
+        Ok(Parameters::of(vars))
+    }
+
+    fn of(vars: BTreeMap<String, Var>) -> Self {
+        Parameters {
+            vars,
+            constants: Mutex::default(),
+        }
+    }
+
+    /// A tensor that follows from the specification, called `name`: `make` is called once.
+    pub fn constant(&self, name: &str, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        let mut constants = self
+            .constants
+            .lock()
+            .expect("no thread panics while it makes one");
+        if let Some(known) = constants.get(name) {
+            return Ok(known.clone());
+        }
+        let made = make()?;
+        constants.insert(name.to_string(), made.clone());
+        Ok(made)
     }
 
     /// The tensor called `name`.
@@ -82,6 +104,14 @@ impl Parameters {
     pub fn scale(&self, name: &str, factor: f64) -> Result<()> {
         match self.vars.get(name) {
             Some(var) => var.set(&(var.as_tensor() * factor)?),
+            None => candle_core::bail!("no parameter is called `{name}`"),
+        }
+    }
+
+    /// Moves the tensor called `name` towards `value`: `decay` of itself and the rest of `value`.
+    pub fn decay_to(&self, name: &str, value: &Tensor, decay: f64) -> Result<()> {
+        match self.vars.get(name) {
+            Some(var) => crate::ops::decay_to(var, value, decay),
             None => candle_core::bail!("no parameter is called `{name}`"),
         }
     }

@@ -11,6 +11,7 @@ use crate::data::set::SetError;
 use crate::data::source::{self, Entry, Reader};
 use crate::data::stretch::Stretch;
 use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -132,6 +133,9 @@ pub struct PrepareArgs {
     pub limit: Option<usize>,
 }
 
+/// Pictures in memory at once.
+const TOGETHER: usize = 64;
+
 /// Why `prepare` stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
@@ -161,22 +165,36 @@ pub fn run(args: &PrepareArgs) -> Result<(), PrepareError> {
     let mut unreadable = Vec::new();
     let mut reader = Reader::new(channel, args.stretch);
     let known = optics::known(args, &mut reader, &entries, stars).map_err(PrepareError::Input)?;
-    for entry in entries {
-        let read = reader
-            .read(&entry)
-            .and_then(|picture| Ok((picture, known.optics_of(&mut reader, &entry)?)));
-        let result = match read {
-            Ok((picture, optics)) => prepare(&picture, &optics, &limits),
-            Err(problem) => {
+    let mut entries = entries.into_iter().peekable();
+    while entries.peek().is_some() {
+        // Files are read one after the other; galaxies are independent of each other.
+        let read: Vec<_> = entries
+            .by_ref()
+            .take(TOGETHER)
+            .map(|entry| {
+                let picture = reader.read(&entry);
+                let both = picture.and_then(|p| Ok((p, known.optics_of(&mut reader, &entry)?)));
+                (entry, both)
+            })
+            .collect();
+        let prepared: Vec<_> = read
+            .into_par_iter()
+            .map(|(entry, read)| {
+                let galaxy = read.map(|(picture, optics)| prepare(&picture, &optics, &limits));
+                bar.inc(1);
+                (entry, galaxy)
+            })
+            .collect();
+        for (entry, galaxy) in prepared {
+            let galaxy = galaxy.unwrap_or_else(|problem| {
                 unreadable.push(format!("{}: {problem}", entry.path.display()));
                 Err(Reason::Unreadable)
+            });
+            match galaxy {
+                Ok(galaxy) => accepted.push((entry, galaxy)),
+                Err(reason) => rejected.entry(reason).or_default().push(entry),
             }
-        };
-        match result {
-            Ok(galaxy) => accepted.push((entry, galaxy)),
-            Err(reason) => rejected.entry(reason).or_default().push(entry),
         }
-        bar.inc(1);
     }
     bar.finish_and_clear();
     for line in unreadable.iter().take(10) {

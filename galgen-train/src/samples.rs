@@ -2,7 +2,7 @@
 
 use crate::data::set::{COLUMNS, TrainingSet};
 use crate::models::flow_vae::{Batch, Blur};
-use crate::ops::Filter;
+use crate::ops::{Filter, coloured};
 use candle_core::{Device, Result, Tensor};
 use galgen_core::condition::{Condition, Conditions};
 use galgen_core::models::place_psf;
@@ -439,9 +439,8 @@ impl Samples {
     /// elements: its deviation and correlation are those measured.
     pub fn sky_noise(&self, chosen: &[(usize, u8)], normals: &Tensor) -> Result<Tensor> {
         let n = self.side;
-        let colour = self
-            .noise(chosen, DRAWN_POWER_FLOOR)?
-            .map(|power, _| power.sqrt());
+        let q = self.pixels.acf_side;
+        let acf = flipped(&self.pixels.acf, q, chosen, |v| v);
         let mut sigma = Vec::with_capacity(chosen.len() * n * n);
         for &(position, flip) in chosen {
             let sky = self.pixels.sky[position];
@@ -454,7 +453,7 @@ impl Samples {
         }
         let shape = (chosen.len(), 1, n, n);
         let sigma = Tensor::from_vec(sigma, shape, normals.device())?;
-        colour.apply(&normals.reshape(shape)?)? * sigma
+        coloured(&acf, q, DRAWN_POWER_FLOOR, &normals.reshape(shape)?)? * sigma
     }
 
     /// Standardised conditions `[b, k]` of the stamps at `chosen`, `None` without conditions.

@@ -11,6 +11,8 @@ use galgen_train::params::Parameters;
 
 const INTENSITY: f64 = 25.0;
 const B: usize = 4;
+/// Stamps that are not moved.
+const STILL: [isize; 2] = [0, 0];
 
 fn critic() -> (Critic, Parameters) {
     let critic = Critic::new(&[4, 6], &geometry(), INTENSITY, 2).expect("a consistent critic");
@@ -39,18 +41,18 @@ fn indifference_costs_ln_2_and_both_players_want_the_opposite() {
     let (critic, parameters) = critic();
     let batch = batch();
     // Real against itself: every pair is a draw.
-    let same = number(critic.critic_loss(&parameters, &batch, &batch.stamps, None));
+    let same = number(critic.critic_loss(&parameters, &batch, &batch.stamps, STILL, None));
     assert!((same - 2f64.ln()).abs() < 1e-12, "{same}");
-    let decoder = number(critic.decoder_loss(&parameters, &batch, &batch.stamps));
+    let decoder = number(critic.decoder_loss(&parameters, &batch, &batch.stamps, STILL));
     assert!((decoder - 2f64.ln()).abs() < 1e-12, "{decoder}");
     // softplus(x) - softplus(-x) = x: what one gains the other loses.
     let fake = drawn(7);
-    let loss = number(critic.critic_loss(&parameters, &batch, &fake, None));
+    let loss = number(critic.critic_loss(&parameters, &batch, &fake, STILL, None));
     let swapped = Batch {
         stamps: fake.clone(),
         ..self::batch()
     };
-    let reversed = number(critic.decoder_loss(&parameters, &swapped, &batch.stamps));
+    let reversed = number(critic.decoder_loss(&parameters, &swapped, &batch.stamps, STILL));
     assert!((loss - reversed).abs() < 1e-12, "{loss} {reversed}");
     assert!((loss - 2f64.ln()).abs() > 1e-6);
 }
@@ -60,13 +62,45 @@ fn unobserved_pixels_are_not_judged() {
     let (critic, parameters) = critic();
     let batch = batch();
     let fake = drawn(7);
-    let before = number(critic.decoder_loss(&parameters, &batch, &fake));
+    let before = number(critic.decoder_loss(&parameters, &batch, &fake, STILL));
     let hidden = batch.observed.affine(-1.0, 1.0).expect("a mask");
     let changed = (&fake + (hidden * 0.3).expect("light")).expect("stamps");
     assert_eq!(
         before,
-        number(critic.decoder_loss(&parameters, &batch, &changed))
+        number(critic.decoder_loss(&parameters, &batch, &changed, STILL))
     );
+}
+
+/// The critic sees moved stamps as it sees stamps whose light, point-spread function and mask lie there already.
+#[test]
+fn moved_stamps_are_judged_where_they_are() {
+    let (critic, parameters) = critic();
+    let batch = batch();
+    let fake = drawn(7);
+    let (down, right) = (1, -2);
+    let moved = |t: &Tensor| {
+        let (b, _, n, _) = t.dims4().expect("maps");
+        let values = elements(t);
+        let mut out = vec![0.0; values.len()];
+        for (i, out) in out.iter_mut().enumerate() {
+            let (y, x) = ((i / n % n) as isize - down, (i % n) as isize - right);
+            let inside = (0..n as isize).contains(&y) && (0..n as isize).contains(&x);
+            if inside {
+                *out = values[i / (n * n) * n * n + y as usize * n + x as usize];
+            }
+        }
+        tensor(&out, &[b, 1, n, n], DType::F64)
+    };
+    let there = Batch {
+        stamps: moved(&batch.stamps),
+        observed: moved(&batch.observed),
+        ..self::batch()
+    };
+    let found = number(critic.critic_loss(&parameters, &batch, &fake, [down, right], None));
+    let expected = number(critic.critic_loss(&parameters, &there, &moved(&fake), STILL, None));
+    assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+    let unmoved = number(critic.critic_loss(&parameters, &batch, &fake, STILL, None));
+    assert!((found - unmoved).abs() > 1e-6);
 }
 
 /// The penalty's mean over the random steps is |grad D|^2, the gradient taken by central differences over
@@ -83,6 +117,7 @@ fn the_penalty_is_the_squared_slope() {
         &parameters,
         &batch,
         &batch.stamps,
+        STILL,
         Some((1.0, [&zeros, &zeros])),
     ));
     let (mut mean, mut square) = (0.0, 0.0);
@@ -96,6 +131,7 @@ fn the_penalty_is_the_squared_slope() {
             &parameters,
             &batch,
             &batch.stamps,
+            STILL,
             Some((1.0, [&e, &zeros])),
         ));
         let half_square = with - base;
@@ -136,8 +172,9 @@ fn the_penalty_is_the_squared_slope() {
                 noise: None,
                 context: batch.context.as_ref().map(one),
             };
-            let loss =
-                |sign| number(critic.critic_loss(&parameters, &single, &one(&moved(sign)), None));
+            let loss = |sign| {
+                number(critic.critic_loss(&parameters, &single, &one(&moved(sign)), STILL, None))
+            };
             let slope = 2.0 * (loss(1.0) - loss(-1.0)) / (2.0 * h);
             assert!(observed[item * pixels + pixel] != 0.0 || slope == 0.0);
             expected += 0.5 * slope * slope / B as f64;

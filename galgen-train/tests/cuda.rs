@@ -159,6 +159,9 @@ fn the_gpu_agrees_with_the_cpu() {
     convolutions(&mut report);
     pointwise_and_norms(&mut report);
     optimiser(&mut report);
+    norms(&mut report);
+    filters(&mut report);
+    random_numbers(&mut report);
     layers_and_transforms(&mut report);
     training_step(&mut report);
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
@@ -254,6 +257,7 @@ fn optimiser(report: &mut Report) {
         let (p, m, v) = (p?, m?, v?);
         let rule = ops::Adam {
             lr: 0.01,
+            scale: 0.7,
             weight_decay: 0.1,
             ..ops::Adam::default()
         };
@@ -261,10 +265,72 @@ fn optimiser(report: &mut Report) {
             let gradient = variable(50 + step, &[3, 7], device, dtype)?;
             ops::adam_step(&p, &gradient, &m, &v, step, &rule)?;
         }
+        ops::decay_to(&m, p.as_tensor(), 0.9)?;
         [("parameter", &p), ("first", &m), ("second", &v)]
             .iter()
             .map(|(name, var)| Ok((name.to_string(), flat(var)?)))
             .collect()
+    });
+}
+
+/// The norm is that of f32 gradients, which the CPU sums in f32.
+fn norms(report: &mut Report) {
+    let sum = |device: &Device| -> Result<f64> {
+        let tensors = [
+            variable(71, &[3, 7], device, DType::F32)?,
+            variable(72, &[5000], device, DType::F32)?,
+        ];
+        let all: Vec<&Tensor> = tensors.iter().map(|v| v.as_tensor()).collect();
+        ops::squares(&all)
+    };
+    let [expected, found] = [&Device::Cpu, &report.gpu].map(|d| vec![sum(d).expect("a sum")]);
+    let named = |sum| Found::from([("sum".to_string(), sum)]);
+    report.judge(
+        "sum of squares",
+        TOLERANCE[1],
+        &named(expected),
+        &named(found),
+    );
+}
+
+/// Point-spread functions of each stamp's own, and noise with a spectrum.
+fn filters(report: &mut Report) {
+    let kernels: Vec<f32> = random_values(3 * 81, 61)
+        .iter()
+        .map(|&v| v as f32)
+        .collect();
+    for channels in [1, 2] {
+        report.operation(
+            &format!("point-spread functions, {channels} channels"),
+            &[&[3, channels, 16, 16]],
+            |a| ops::Filter::convolution(&kernels, 9, 16)?.apply(&a[0]),
+        );
+    }
+    let acf = [0.1f32, 0.3, 0.1, 0.4, 1.0, 0.4, 0.1, 0.3, 0.1].repeat(3);
+    report.compare("coloured noise", |device, dtype| {
+        let white = variable(62, &[3, 1, 16, 16], device, dtype)?;
+        let noise = ops::coloured(&acf, 3, 1e-6, white.as_tensor())?;
+        Ok(Found::from([("noise".to_string(), flat(&noise)?)]))
+    });
+    report.compare("whitened noise", |device, dtype| {
+        let white = variable(63, &[3, 1, 16, 16], device, dtype)?;
+        let power = ops::Filter::noise_power(&acf, 3, 16, 0.05)?;
+        let noise = power
+            .map(|p, _| p.sqrt().recip())
+            .apply(white.as_tensor())?;
+        Ok(Found::from([("noise".to_string(), flat(&noise)?)]))
+    });
+}
+
+/// Odd and even numbers of them, and a seed and an id of more than 32 bits.
+fn random_numbers(report: &mut Report) {
+    report.compare("normals", |device, _| {
+        let mut found = Found::new();
+        for n in [1, 7, 10_000] {
+            let drawn = ops::normals(0x1234_5678_9abc, 0xdef0_1234_5678 + n as u64, n, device)?;
+            found.insert(format!("{n}"), flat(&drawn)?);
+        }
+        Ok(found)
     });
 }
 

@@ -1,6 +1,6 @@
 //! Training of a flow-VAE from a recipe: first encoder and decoder on the evidence lower bound, then
 //! the latent flow on posterior samples of the finished encoder, then, if the recipe says so, the decoder
-//! against a critic.
+//! against a critic, and the flow again under the conditions of the galaxies that it makes then.
 //!
 //! With the point-spread function in the model, conditions must describe the galaxy in front of the telescope,
 //! which nobody measured: they are measured several times on the way on the model's own reconstructions.
@@ -106,33 +106,40 @@ impl<'a> Trainer<'a> {
                     break;
                 }
                 if training.state.step == end && setup.model.forward == Forward::Psf {
-                    relabel(setup, training)?;
+                    relabel(setup, training, end)?;
                 }
             }
             if finished {
-                start_flow(&setup.of_flow()?, training)?;
+                start_flow(&setup.of_flow()?, training, Phase::Flow)?;
             }
         }
-        if training.state.phase == Phase::Flow && left > 0 {
-            let resolved = setup.of_flow()?;
-            let phase = FlowPhase::new(&resolved, training)?;
-            if training.run_phase(&recipe.flow, recipe.flow.steps, &phase, &mut left)? {
-                match &recipe.adversarial {
-                    None => training.state.phase = Phase::Done,
-                    Some(_) => start_adversarial(training)?,
-                }
+        if training.state.phase == Phase::Flow && learn_flow(setup, training, &mut left)? {
+            match &recipe.adversarial {
+                None => training.state.phase = Phase::Done,
+                Some(_) => start_adversarial(training)?,
             }
         }
         if let (Phase::Adversarial, Some(stage)) = (training.state.phase, &recipe.adversarial)
             && left > 0
         {
             let model = crate::export::engine(setup, &training.state.best)?;
-            let phase = AdversarialPhase::new(setup, stage, model, training)?;
-            if training.run_phase(&stage.stage, stage.stage.steps, &phase, &mut left)? {
-                training.state.best = training.state.average.copy()?;
+            // What a wide point-spread function hides, no critic sees: the decoder would make it up.
+            let resolved = setup.of_flow()?;
+            let phase = AdversarialPhase::new(&resolved, stage, model, training)?;
+            let finished =
+                training.run_phase(&stage.stage, stage.stage.steps, &phase, &mut left)?;
+            drop(phase);
+            if finished {
                 training.state.critic = None;
-                training.state.phase = Phase::Done;
+                if setup.model.forward == Forward::Psf {
+                    relabel(setup, training, recipe.vae.steps + stage.stage.steps)?;
+                }
+                start_flow(&setup.of_flow()?, training, Phase::Refit)?;
+                training.state.best = training.state.average.copy()?;
             }
+        }
+        if training.state.phase == Phase::Refit && learn_flow(setup, training, &mut left)? {
+            training.state.phase = Phase::Done;
         }
         training.save()?;
         Ok(training.state.phase == Phase::Done)
@@ -145,10 +152,28 @@ fn label_steps(steps: u64) -> [u64; 3] {
     [steps * 2 / 5, steps * 7 / 10, steps]
 }
 
-/// Measures the conditions of every stamp on its reconstruction without point-spread function and noise.
-/// What cannot be measured keeps its value.
-fn relabel(setup: &mut Setup, training: &mut Training) -> std::result::Result<(), FitError> {
-    let step = training.state.step;
+/// Makes the steps of the flow that are left; `true` at the end.
+fn learn_flow(
+    setup: &Setup,
+    training: &mut Training,
+    left: &mut u64,
+) -> std::result::Result<bool, FitError> {
+    if *left == 0 {
+        return Ok(false);
+    }
+    let (resolved, stage) = (setup.of_flow()?, &setup.recipe.flow);
+    let phase = FlowPhase::new(&resolved, training)?;
+    training.run_phase(stage, stage.steps, &phase, left)
+}
+
+/// Measures the conditions of every stamp on its reconstruction without point-spread function and noise, unless that
+/// was done after `step`, counted over the phases that change what a latent looks like. What cannot be measured keeps its
+/// value.
+fn relabel(
+    setup: &mut Setup,
+    training: &mut Training,
+    step: u64,
+) -> std::result::Result<(), FitError> {
     if training
         .state
         .labels
@@ -338,12 +363,12 @@ fn reconstructions(setup: &Setup, training: &Training) -> std::result::Result<()
     )
 }
 
-/// From the finished VAE to the flow, which learns on the averaged encoder: that one is exported.
-fn start_flow(setup: &Setup, training: &mut Training) -> Result<()> {
+/// To a phase of the flow, which learns on the averaged encoder: that one is exported.
+fn start_flow(setup: &Setup, training: &mut Training, phase: Phase) -> Result<()> {
     for (name, var) in training.state.average.iter(&VAE) {
         training.state.parameters.set(name, var.as_tensor())?;
     }
-    training.enter(Phase::Flow);
+    training.enter(phase);
     let latents = Latents::new(setup, training)?;
     let latent = setup.model.latent;
     let rows = latents.mean.len() / latent;
@@ -423,7 +448,11 @@ impl Objective for FlowPhase<'_> {
 
     fn draw(&self, training: &Training) -> std::result::Result<(), String> {
         let label = "-ln p(z | conditions), nats a stamp";
-        pictures::curves(training, "loss-flow.png", label)
+        let name = match training.state.phase {
+            Phase::Refit => "loss-refit.png",
+            _ => "loss-flow.png",
+        };
+        pictures::curves(training, name, label)
     }
 }
 

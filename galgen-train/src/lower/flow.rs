@@ -108,6 +108,35 @@ impl<'a> State<'a> {
         self.parameters.get(&format!("{}.{i}.{name}", self.prefix))
     }
 
+    /// What transform `i` needs beside its weights: made once.
+    fn constant(
+        &self,
+        i: usize,
+        name: &str,
+        make: impl FnOnce(&Device) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let name = format!("{}.{i}.{name}", self.prefix);
+        self.parameters.constant(&name, || make(self.x.device()))
+    }
+
+    /// What [`product`] needs for `n` features: below, on and above the diagonal, and the order of the rows.
+    fn masks(&self, i: usize, n: usize, order: &[u32]) -> Result<[Tensor; 4]> {
+        let mask = |name, keep: fn(usize, usize) -> bool| {
+            let values = (0..n * n)
+                .map(|at| f32::from(keep(at / n, at % n)))
+                .collect();
+            self.constant(i, name, |on| {
+                Tensor::from_vec(values, (n, n), on)?.to_dtype(self.x.dtype())
+            })
+        };
+        Ok([
+            mask("below", |i, j| i > j)?,
+            mask("diagonal", |i, j| i == j)?,
+            mask("above", |i, j| i < j)?,
+            self.constant(i, "order", |on| Tensor::new(order, on))?,
+        ])
+    }
+
     /// Numbers of a feature.
     fn plane(&self) -> usize {
         self.shape.len() / self.shape.features()
@@ -172,7 +201,7 @@ impl<'a> State<'a> {
                 self.log_det = self.log_det.broadcast_sub(&log_det)?;
             }
             Transform::Permutation(order) => {
-                let order = Tensor::new(order.as_slice(), self.x.device())?;
+                let order = self.constant(i, "order", |on| Tensor::new(order.as_slice(), on))?;
                 self.x = self.features()?.index_select(&order, 1)?.flatten_from(1)?;
             }
             Transform::Coupling { keep, net, map } => {
@@ -184,7 +213,8 @@ impl<'a> State<'a> {
                 self.set(&Tensor::cat(&[&passed, &mapped], 1)?, &log_det.sum(1)?)?;
             }
             Transform::Checkerboard { odd, net, map } => {
-                let stays = checkerboard(self.shape, *odd, &self.x)?;
+                let stays =
+                    self.constant(i, "stays", |_| checkerboard(self.shape, *odd, &self.x))?;
                 let moves = stays.affine(-1.0, 1.0)?;
                 let passed = self.x.broadcast_mul(&stays)?;
                 let raw = self.raw(i, net, map, &passed)?;
@@ -219,7 +249,8 @@ impl<'a> State<'a> {
                     Factors::Lu { order } => {
                         let names = ["lower", "upper", "log_diagonal"];
                         let [lower, upper, diagonal] = names.map(|name| self.tensor(i, name));
-                        product(lower?, upper?, diagonal?, order)?
+                        let masks = self.masks(i, n, order)?;
+                        product(lower?, upper?, diagonal?, &masks)?
                     }
                 };
                 self.x = match self.shape {
@@ -323,21 +354,17 @@ fn logit(x: &Tensor, alpha: f64) -> Result<(Tensor, Tensor)> {
     Ok((z.to_dtype(x.dtype())?, log_det.to_dtype(x.dtype())?))
 }
 
-/// W = P L (U + diag(exp(d))) and ln |det W|.
-fn product(lower: &Tensor, upper: &Tensor, d: &Tensor, order: &[u32]) -> Result<(Tensor, Tensor)> {
-    let n = d.dim(0)?;
-    let mask = |keep: fn(usize, usize) -> bool| {
-        let values: Vec<f32> = (0..n * n)
-            .map(|at| f32::from(keep(at / n, at % n)))
-            .collect();
-        Tensor::from_vec(values, (n, n), d.device())?.to_dtype(d.dtype())
-    };
-    let unit = mask(|i, j| i == j)?;
-    let l = ((lower * mask(|i, j| i > j)?)? + &unit)?;
+/// W = P L (U + diag(exp(d))) and ln |det W|; the masks are those of [`State::masks`].
+fn product(
+    lower: &Tensor,
+    upper: &Tensor,
+    d: &Tensor,
+    [below, unit, above, order]: &[Tensor; 4],
+) -> Result<(Tensor, Tensor)> {
+    let l = ((lower * below)? + unit)?;
     let diagonal = unit.broadcast_mul(&d.exp()?.unsqueeze(0)?)?;
-    let u = ((upper * mask(|i, j| i < j)?)? + diagonal)?;
-    let order = Tensor::new(order, d.device())?;
-    Ok((l.matmul(&u)?.index_select(&order, 0)?, d.sum_all()?))
+    let u = ((upper * above)? + diagonal)?;
+    Ok((l.matmul(&u)?.index_select(order, 0)?, d.sum_all()?))
 }
 
 /// W and ln |det W|, whose gradient is the transposed inverse.

@@ -78,35 +78,43 @@ impl Critic {
         self.net.tensors(PREFIX)
     }
 
-    /// Opinion `[b, 1]` of `stamps`, `[b, bands, n, n]` of unit light, observed as the real ones of `batch`.
-    fn judge(&self, parameters: &Parameters, batch: &Batch, stamps: &Tensor) -> Result<Tensor> {
+    /// Opinion `[b, 1]` of `stamps`, `[b, bands, n, n]` of unit light, observed as the real ones of `batch`, all moved by
+    /// `shift`.
+    fn judge(
+        &self,
+        parameters: &Parameters,
+        batch: &Batch,
+        stamps: &Tensor,
+        shift: [isize; 2],
+    ) -> Result<Tensor> {
         let seen = stamps.broadcast_mul(&batch.observed)?;
         let psf = match &batch.psf {
             Some(psf) => psf.plane.clone(),
             None => batch.observed.zeros_like()?,
         };
         let light = (Tensor::cat(&[&seen, &psf], 1)? * self.intensity)?;
-        let x = Tensor::cat(&[&light, &batch.observed], 1)?;
+        let x = moved(&Tensor::cat(&[&light, &batch.observed], 1)?, shift)?;
         forward(&self.net, PREFIX, parameters, &x, batch.context.as_ref())
     }
 
-    /// Loss of the critic on the real stamps of `batch` and `drawn` ones; with `slope`, a weight and standard
+    /// Loss of the critic on the real stamps of `batch` and `drawn` ones, moved by `shift`; with `slope`, a weight and standard
     /// normals like the stamps for each of both, the weight times half of |grad D|^2 at both is added.
     pub fn critic_loss(
         &self,
         parameters: &Parameters,
         batch: &Batch,
         drawn: &Tensor,
+        shift: [isize; 2],
         slope: Option<(f64, [&Tensor; 2])>,
     ) -> Result<Tensor> {
-        let real = self.judge(parameters, batch, &batch.stamps)?;
-        let fake = self.judge(parameters, batch, drawn)?;
+        let real = self.judge(parameters, batch, &batch.stamps, shift)?;
+        let fake = self.judge(parameters, batch, drawn, shift)?;
         let mut loss = softplus(&(&fake - &real)?)?.mean_all()?;
         if let Some((weight, normals)) = slope {
             let stamps = [(&batch.stamps, &real), (drawn, &fake)];
             for ((x, opinion), e) in stamps.into_iter().zip(normals) {
-                let moved = self.judge(parameters, batch, &self.moved(x, e)?)?;
-                let square = (moved - opinion)?.sqr()?.mean_all()?;
+                let near = self.judge(parameters, batch, &self.perturbed(x, e)?, shift)?;
+                let square = (near - opinion)?.sqr()?.mean_all()?;
                 loss = (loss + (square * (0.5 * weight / (STEP * STEP)))?)?;
             }
         }
@@ -114,23 +122,43 @@ impl Critic {
     }
 
     /// `x` moved so that its compressed version asinh(gain x) moves by `STEP` times `e`, to first order.
-    fn moved(&self, x: &Tensor, e: &Tensor) -> Result<Tensor> {
+    fn perturbed(&self, x: &Tensor, e: &Tensor) -> Result<Tensor> {
         let gain = f64::from(GAIN) * self.intensity;
         let slope = ((x * gain)?.sqr()? + 1.0)?.sqrt()?;
         x + ((slope * e)? * (STEP / gain))?
     }
 
-    /// Loss of the decoder.
+    /// Loss of the decoder on stamps moved by `shift`.
     pub fn decoder_loss(
         &self,
         parameters: &Parameters,
         batch: &Batch,
         drawn: &Tensor,
+        shift: [isize; 2],
     ) -> Result<Tensor> {
-        let real = self.judge(parameters, batch, &batch.stamps)?.detach();
-        let fake = self.judge(parameters, batch, drawn)?;
+        let real = self
+            .judge(parameters, batch, &batch.stamps, shift)?
+            .detach();
+        let fake = self.judge(parameters, batch, drawn, shift)?;
         softplus(&(real - fake)?)?.mean_all()
     }
+}
+
+/// Maps moved down and right, zeros where nothing comes from.
+fn moved(x: &Tensor, [down, right]: [isize; 2]) -> Result<Tensor> {
+    let mut x = x.clone();
+    for (axis, by) in [(2, down), (3, right)] {
+        let (n, size) = (x.dim(axis)?, by.unsigned_abs());
+        let (start, before, after) = match by >= 0 {
+            true => (0, size, 0),
+            false => (size, 0, size),
+        };
+        if size > 0 {
+            let kept = x.narrow(axis, start, n - size)?;
+            x = kept.pad_with_zeros(axis, before, after)?;
+        }
+    }
+    x.contiguous()
 }
 
 fn softplus(x: &Tensor) -> Result<Tensor> {

@@ -7,6 +7,10 @@ use super::math::Math;
 use super::real::{Real, by_type, dispatch};
 use super::threads::for_chunks;
 use super::{has_kernels, portable};
+#[cfg(feature = "cuda")]
+use crate::cuda;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 
 /// A pointwise function of a map.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,6 +93,17 @@ impl CustomOp2 for BiasAct {
             Ok((T::storage(y), lx.shape().clone()))
         })
     }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        lx: &Layout,
+        b: &CudaStorage,
+        lb: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let y = cuda::bias_act(None, (x, lx), (b, lb), self.act, self.order)?;
+        Ok((y, lx.shape().clone()))
+    }
     fn bwd(
         &self,
         x: &Tensor,
@@ -126,6 +141,19 @@ impl CustomOp3 for Scaled {
             let (g, x, b) = (T::slice(g, lg)?, T::slice(x, lx)?, T::slice(b, lb)?);
             Ok((T::storage(apply::<T>(Some(g), x, b, lx.dims(), self.act, self.order)), lx.shape().clone()))
         })
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        g: &CudaStorage,
+        lg: &Layout,
+        x: &CudaStorage,
+        lx: &Layout,
+        b: &CudaStorage,
+        lb: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let y = cuda::bias_act(Some((g, lg)), (x, lx), (b, lb), self.act, self.order)?;
+        Ok((y, lx.shape().clone()))
     }
     fn bwd(
         &self,

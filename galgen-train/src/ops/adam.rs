@@ -5,6 +5,10 @@ use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Va
 use super::math::Math;
 use super::real::{Real, by_type, dispatch};
 use super::{has_kernels, portable};
+#[cfg(feature = "cuda")]
+use crate::cuda;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 
 /// Settings of one Adam step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +21,8 @@ pub struct Adam {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
+    /// Factor on the gradient, such as that of a clipped norm.
+    pub scale: f64,
     /// Decoupled weight decay: the parameter shrinks by `lr * weight_decay` of itself.
     pub weight_decay: f64,
 }
@@ -28,6 +34,7 @@ impl Default for Adam {
             beta1: 0.9,
             beta2: 0.999,
             eps: 1e-8,
+            scale: 1.0,
             weight_decay: 0.0,
         }
     }
@@ -77,12 +84,14 @@ pub fn adam_step(
         beta1,
         beta2,
         eps,
+        scale,
         weight_decay,
     } = *adam;
     first.inplace_op2(
         &grad,
         &Moment {
             beta: beta1,
+            scale,
             square: false,
         },
     )?;
@@ -90,6 +99,7 @@ pub fn adam_step(
         &grad,
         &Moment {
             beta: beta2,
+            scale,
             square: true,
         },
     )?;
@@ -105,9 +115,40 @@ pub fn adam_step(
     )
 }
 
-/// `m = beta m + (1 - beta) g`, or with the square of `g`.
+/// Moves `average` towards `value`, in place: `decay average + (1 - decay) value`. Both have one shape and type.
+pub fn decay_to(average: &Var, value: &Tensor, decay: f64) -> Result<()> {
+    if average.shape() != value.shape() {
+        bail!(
+            "decay_to: an average of {:?} and a value of {:?}",
+            average.shape(),
+            value.shape()
+        );
+    }
+    let value = value.detach().contiguous()?;
+    average.inplace_op2(
+        &value,
+        &Moment {
+            beta: decay,
+            scale: 1.0,
+            square: false,
+        },
+    )
+}
+
+/// The sum of squares of all elements of `tensors`, which are f32 and on one device.
+pub fn squares(tensors: &[&Tensor]) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if tensors.iter().all(|t| t.device().is_cuda()) {
+        return crate::cuda::squares(tensors);
+    }
+    let one = |t: &&Tensor| Ok(f64::from(t.sqr()?.sum_all()?.to_scalar::<f32>()?));
+    tensors.iter().map(one).sum()
+}
+
+/// `m = beta m + (1 - beta) scale g`, or with the square of `scale g`.
 struct Moment {
     beta: f64,
+    scale: f64,
     square: bool,
 }
 
@@ -127,12 +168,23 @@ impl InplaceOp2 for Moment {
         by_type!(m, self.name(), T => {
             let (g, m) = (T::slice(g, lg)?, T::slice_mut(m, lm)?);
             let (keep, take) = (T::of(self.beta), T::of(1.0 - self.beta));
-            let square = self.square;
+            let (scale, square) = (T::of(self.scale), self.square);
             dispatch(#[inline(always)] || for (m, &g) in m.iter_mut().zip(g) {
+                let g = scale * g;
                 *m = keep * *m + take * if square { g * g } else { g };
             });
             Ok(())
         })
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        m: &mut CudaStorage,
+        lm: &Layout,
+        g: &CudaStorage,
+        lg: &Layout,
+    ) -> Result<()> {
+        cuda::add_moment((m, lm), (g, lg), self.beta, self.scale, self.square)
     }
 }
 
@@ -158,5 +210,18 @@ impl InplaceOp3 for Move {
             });
             Ok(())
         })
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        p: &mut CudaStorage,
+        lp: &Layout,
+        m: &CudaStorage,
+        lm: &Layout,
+        v: &CudaStorage,
+        lv: &Layout,
+    ) -> Result<()> {
+        let rule = [self.keep, self.rate, self.c2, self.eps];
+        cuda::move_parameter((p, lp), (m, lm), (v, lv), rule)
     }
 }

@@ -30,6 +30,14 @@ impl CustomOp1 for ChannelSum {
             Ok((T::storage(sum.into_iter().map(T::of).collect()), c.into()))
         })
     }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        l: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        Ok((crate::cuda::channel_sum(x, l)?, l.dims()[1].into()))
+    }
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let g = g.reshape((1, (), 1, 1))?.broadcast_as(x.shape())?;
         Ok(Some(g.contiguous()?))

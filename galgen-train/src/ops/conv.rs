@@ -11,6 +11,10 @@ use super::real::{Real, by_type};
 use super::shift::{Packed, Taps, outer, product};
 use super::threads::for_chunks;
 use super::{has_kernels, portable};
+#[cfg(feature = "cuda")]
+use crate::cuda;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 
 /// Shapes of one convolution `[b, c, h, w] * [o, c, kh, kw] -> [b, o, oh, ow]`.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +191,18 @@ impl CustomOp2 for Conv {
             Ok((T::storage(y), (b, g.o, g.oh, g.ow).into()))
         })
     }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        lx: &Layout,
+        w: &CudaStorage,
+        lw: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (g, b) = (&self.0, lx.dims()[0]);
+        let y = cuda::convolve(x, lx, w, lw, g.on_cuda())?;
+        Ok((y, (b, g.o, g.oh, g.ow).into()))
+    }
     fn bwd(
         &self,
         x: &Tensor,
@@ -220,6 +236,18 @@ impl CustomOp2 for ConvT {
             let x = conv_t::<T>(g, T::slice(y, ly)?, T::slice(w, lw)?);
             Ok((T::storage(x), (b, g.c, g.h, g.w).into()))
         })
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        y: &CudaStorage,
+        ly: &Layout,
+        w: &CudaStorage,
+        lw: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (g, b) = (&self.0, ly.dims()[0]);
+        let x = cuda::transpose(y, ly, w, lw, g.on_cuda())?;
+        Ok((x, (b, g.c, g.h, g.w).into()))
     }
     fn bwd(
         &self,
@@ -255,6 +283,18 @@ impl CustomOp2 for WGrad {
             Ok((T::storage(w), (g.o, g.c, g.kh, g.kw).into()))
         })
     }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        lx: &Layout,
+        y: &CudaStorage,
+        ly: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let g = &self.0;
+        let w = cuda::weight_gradient(x, lx, y, ly, g.on_cuda())?;
+        Ok((w, (g.o, g.c, g.kh, g.kw).into()))
+    }
     fn bwd(
         &self,
         x: &Tensor,
@@ -273,6 +313,39 @@ impl CustomOp2 for WGrad {
 }
 
 impl Geometry {
+    /// The same for the kernels of [`cuda`].
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> cuda::Geometry {
+        let Geometry {
+            c,
+            o,
+            kh,
+            kw,
+            h,
+            w,
+            oh,
+            ow,
+            stride,
+            top,
+            left,
+        } = *self;
+        let [c, o, kh, kw, h, w, oh, ow, stride, top, left] =
+            [c, o, kh, kw, h, w, oh, ow, stride, top, left].map(|n| n as i32);
+        cuda::Geometry {
+            c,
+            o,
+            kh,
+            kw,
+            h,
+            w,
+            oh,
+            ow,
+            stride,
+            top,
+            left,
+        }
+    }
+
     /// Taps `(c, ky, kx)` in the order of the weights.
     fn taps(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
         (0..self.c)

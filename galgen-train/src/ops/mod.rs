@@ -1,8 +1,8 @@
-//! Fast operations for training on the CPU, with checked gradients.
+//! Fast operations for training, with checked gradients.
 //!
 //! candle's own convolutions, reductions and exponentials take several times longer than the processor needs; these
 //! replace them. All run on f32 and f64, use [`threads`] threads, and give the same bits on any number of threads.
-//! On other devices (CUDA) the same functions are made of candle's operations.
+//! On CUDA the same operations run the kernels of `cuda`, in a build with that feature.
 
 mod act;
 mod adam;
@@ -13,6 +13,7 @@ mod maps;
 mod math;
 mod norm;
 mod portable;
+mod random;
 mod real;
 mod shift;
 mod spectral;
@@ -20,13 +21,14 @@ mod threads;
 mod upsample;
 
 pub use act::{Activation, activate, bias_activate, bias_add, bias_silu};
-pub use adam::{Adam, adam_step};
+pub use adam::{Adam, adam_step, decay_to, squares};
 pub use bias::channel_sum;
 pub use conv::{conv_transpose2d, conv2d, conv2d_weight_grad};
 pub use depthwise::depthwise_conv2d;
 pub use galgen_core::spec::Padding;
 pub use norm::group_norm;
-pub use spectral::Filter;
+pub use random::normals;
+pub use spectral::{Filter, coloured};
 pub use threads::threads;
 pub use upsample::{upsample_nearest2x, upsample2x_conv3x3};
 
@@ -36,7 +38,7 @@ fn has_kernels(x: &candle_core::Tensor) -> bool {
     if tests::portable::ONLY_PORTABLE.get() {
         return false;
     }
-    x.device().is_cpu()
+    x.device().is_cpu() || cfg!(feature = "cuda") && x.device().is_cuda()
 }
 
 #[cfg(test)]

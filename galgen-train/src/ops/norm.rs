@@ -7,6 +7,10 @@ use super::math::Math;
 use super::real::{Real, by_type, dispatch};
 use super::threads::for_chunks;
 use super::{has_kernels, portable};
+#[cfg(feature = "cuda")]
+use crate::cuda;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 
 /// `weight[c] (x - mean) / sqrt(var + eps) + bias[c]` with mean and (biased) variance over `(c / groups, h, w)`.
 ///
@@ -103,6 +107,10 @@ impl CustomOp1 for Whiten {
             Ok((T::storage(y), l.shape().clone()))
         })
     }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::whiten(x, l, self.len, self.eps)?, l.shape().clone()))
+    }
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         x.apply_op2(&g.contiguous()?, WhitenGrad(*self)).map(Some)
     }
@@ -137,6 +145,17 @@ impl CustomOp2 for WhitenGrad {
             Ok((T::storage(d), l.shape().clone()))
         })
     }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        l: &Layout,
+        g: &CudaStorage,
+        lg: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let Whiten { len, eps } = self.0;
+        Ok((cuda::whiten_grad(x, l, g, lg, len, eps)?, l.shape().clone()))
+    }
 }
 
 /// `x[b,c,h,w] * w[c]`.
@@ -165,6 +184,16 @@ impl CustomOp2 for ChannelScale {
             });
             Ok((T::storage(y), l.shape().clone()))
         })
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        l: &Layout,
+        w: &CudaStorage,
+        lw: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::channel_scale(x, l, w, lw)?, l.shape().clone()))
     }
     fn bwd(
         &self,

@@ -119,6 +119,7 @@ pub fn adam_step(
     adam: &Adam,
 ) -> Result<()> {
     let (c1, c2) = adam.unbias(step);
+    let grad = &(grad * adam.scale)?;
     let m = ((first.as_detached_tensor() * adam.beta1)? + (grad * (1.0 - adam.beta1))?)?;
     let v = ((second.as_detached_tensor() * adam.beta2)? + (grad.sqr()? * (1.0 - adam.beta2))?)?;
     let update = ((&m * (adam.lr / c1))? / ((&v * (1.0 / c2))?.sqrt()? + adam.eps)?)?;

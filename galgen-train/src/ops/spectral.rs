@@ -8,11 +8,11 @@
 
 use super::has_kernels;
 use super::threads::for_chunks;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use realfft::num_complex::Complex;
 use realfft::{ComplexToReal, FftNum, RealFftPlanner, RealToComplex};
 use rustfft::{Fft, FftPlanner};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Transfer functions of a batch. Cheap to clone.
 #[derive(Clone)]
@@ -21,8 +21,11 @@ pub struct Filter {
     side: usize,
     /// Stamps.
     batch: usize,
-    /// Half spectra, `[batch, side / 2 + 1 (columns), side (rows)]`; the other half is the conjugate.
-    transfer: Arc<Vec<Complex<f64>>>,
+    /// Half spectra, `[batch, side / 2 + 1 (columns), side (rows)]`; the other half is the conjugate. Those of `kernels` are
+    /// made when they are first used.
+    transfer: Arc<OnceLock<Vec<Complex<f64>>>>,
+    /// What the filter convolves with, if that is how it was made: `[batch, p, p]` and p.
+    kernels: Option<(Arc<Vec<f32>>, usize)>,
     /// Whether T is replaced by its conjugate.
     adjoint: bool,
 }
@@ -32,9 +35,11 @@ impl Filter {
     /// ((p - 1) / 2, (p - 1) / 2); light does not wrap around.
     pub fn convolution(kernels: &[f32], p: usize, n: usize) -> Result<Self> {
         let side = (n + p - 1).next_multiple_of(32);
+        check(kernels.len(), p, side)?;
         Ok(Filter {
-            transfer: Arc::new(spectra(kernels, p, side)?),
+            transfer: Arc::default(),
             batch: kernels.len() / (p * p),
+            kernels: Some((Arc::new(kernels.to_vec()), p)),
             side,
             adjoint: false,
         })
@@ -44,7 +49,8 @@ impl Filter {
     /// odd and 1 at the centre; their mean over all frequencies is 1. Rounding, and functions cut off at
     /// their edge, give negative or vanishing powers: those become `floor`.
     pub fn noise_power(acf: &[f32], q: usize, n: usize, floor: f64) -> Result<Self> {
-        let mut power = spectra(acf, q, n)?;
+        check(acf.len(), q, n)?;
+        let mut power = spectra(acf, q, n);
         let columns = n / 2 + 1;
         for one in power.chunks_exact_mut(columns * n) {
             let mut sum = 0.0;
@@ -58,7 +64,8 @@ impl Filter {
         Ok(Filter {
             batch: acf.len() / (q * q),
             side: n,
-            transfer: Arc::new(power),
+            transfer: known(power),
+            kernels: None,
             adjoint: false,
         })
     }
@@ -66,10 +73,11 @@ impl Filter {
     /// The filter whose transfer function is `f` of this one's real part and the number of the stamp.
     pub fn map(&self, f: impl Fn(f64, usize) -> f64) -> Self {
         let each = (self.side / 2 + 1) * self.side;
-        let mapped = self.transfer.iter().enumerate();
+        let mapped = self.transfer().iter().enumerate();
         let mapped = mapped.map(|(i, v)| Complex::new(f(v.re, i / each), 0.0));
         Filter {
-            transfer: Arc::new(mapped.collect()),
+            transfer: known(mapped.collect()),
+            kernels: None,
             ..self.clone()
         }
     }
@@ -81,10 +89,17 @@ impl Filter {
             let terms = spectrum.iter().enumerate();
             terms.map(|(k, v)| weight(k / n, n) * f(v.re)).sum()
         };
-        self.transfer
+        self.transfer()
             .chunks_exact((n / 2 + 1) * n)
             .map(one)
             .collect()
+    }
+
+    fn transfer(&self) -> &[Complex<f64>] {
+        self.transfer.get_or_init(|| match &self.kernels {
+            Some((kernels, p)) => spectra(kernels, *p, self.side),
+            None => unreachable!("only convolutions are made without spectra"),
+        })
     }
 
     /// The filtered stamps: `[batch, c, n, n]` with n at most the grid's side, the same for each channel.
@@ -98,7 +113,7 @@ impl Filter {
                 x.shape()
             );
         }
-        if has_kernels(x) {
+        if x.device().is_cpu() && has_kernels(x) || self.kernels.is_some() && has_kernels(x) {
             return x.contiguous()?.apply_op1(self.clone());
         }
         self.by_matrices(x)
@@ -117,7 +132,7 @@ impl Filter {
         let (cos, sin) = (matrix(f64::cos)?, matrix(f64::sin)?);
         let full = |part: fn(&Complex<f64>) -> f64, odd: f64| {
             let mut values = Vec::with_capacity(b * m * m);
-            for one in self.transfer.chunks_exact(columns * m) {
+            for one in self.transfer().chunks_exact(columns * m) {
                 for i in 0..m * m {
                     let (y, x) = (i / m, i % m);
                     values.push(if x < columns {
@@ -157,9 +172,10 @@ impl Filter {
         let plans = Plans::<T>::new(m);
         let scale = T::from_f64(1.0 / (m * m) as f64).expect("a finite number");
         let sign = if self.adjoint { -1.0 } else { 1.0 };
+        let transfer = self.transfer();
         let mut out = x.to_vec();
         for_chunks(&mut out, c * n * n, |i, planes| {
-            let transfer = &self.transfer[i * columns * m..(i + 1) * columns * m];
+            let transfer = &transfer[i * columns * m..(i + 1) * columns * m];
             let mut spectrum = vec![Complex::new(T::zero(), T::zero()); columns * m];
             for plane in planes.chunks_exact_mut(n * n) {
                 plans.forward(plane, n, &mut spectrum);
@@ -175,6 +191,65 @@ impl Filter {
     }
 }
 
+/// Noise of deviation 1 `[batch, 1, n, n]` made of standard normals of that shape: periodic, with the autocorrelation `acf`,
+/// `[batch, q, q]`, whose powers are at least `floor` (see [`Filter::noise_power`]). Without gradients.
+pub fn coloured(acf: &[f32], q: usize, floor: f64, white: &Tensor) -> Result<Tensor> {
+    let n = white.dim(3)?;
+    if white.device().is_cpu() {
+        let power = Filter::noise_power(acf, q, n, floor)?;
+        return power.map(|p, _| p.sqrt()).apply(white);
+    }
+    coloured_by_matrices(acf, q, floor, white)
+}
+
+/// The same of candle's operations, on any device.
+fn coloured_by_matrices(acf: &[f32], q: usize, floor: f64, white: &Tensor) -> Result<Tensor> {
+    let (b, one, n, _) = white.dims4()?;
+    check(acf.len(), q, n)?;
+    if one != 1 || acf.len() != b * q * q {
+        bail!(
+            "noise like {:?}: {} autocorrelations of side {q}",
+            white.shape(),
+            acf.len() / (q * q)
+        );
+    }
+    let device = white.device();
+    // [n, k]: angles of n frequencies at k places, the first of which is at -offset.
+    let table = |k: usize, offset: usize| {
+        let angle = |i: usize| {
+            std::f64::consts::TAU * ((i / k * (i % k + n - offset)) % n) as f64 / n as f64
+        };
+        let part = |f: fn(f64) -> f64| {
+            Tensor::from_vec((0..n * k).map(|i| f(angle(i))).collect(), (n, k), device)
+        };
+        Ok::<[Tensor; 2], candle_core::Error>([part(f64::cos)?, part(f64::sin)?])
+    };
+    // left [n, k] x [b, k, l] right [l, m]
+    let both = |left: &Tensor, x: &Tensor, right: &Tensor| -> Result<Tensor> {
+        let left = left.broadcast_left(b)?.contiguous()?;
+        let right = right.broadcast_left(b)?.contiguous()?;
+        left.matmul(x)?.matmul(&right)
+    };
+    let turned = |[cos, sin]: &[Tensor; 2]| -> Result<[Tensor; 2]> {
+        Ok([cos.t()?.contiguous()?, sin.t()?.contiguous()?])
+    };
+    let tables = table(q, (q - 1) / 2)?;
+    let ([cos, sin], [cos_t, sin_t]) = (&tables, &turned(&tables)?);
+    let acf = Tensor::from_slice(acf, (b, q, q), device)?.to_dtype(DType::F64)?;
+    let power = (both(cos, &acf, cos_t)? - both(sin, &acf, sin_t)?)?.maximum(floor)?;
+    let root = power.broadcast_div(&power.mean_keepdim((1, 2))?)?.sqrt()?;
+    let tables = table(n, 0)?;
+    let ([cos, sin], [cos_t, sin_t]) = (&tables, &turned(&tables)?);
+    let x = white.squeeze(1)?.to_dtype(DType::F64)?.contiguous()?;
+    let re = ((both(cos, &x, cos_t)? - both(sin, &x, sin_t)?)? * &root)?;
+    let im = ((both(sin, &x, cos_t)? + both(cos, &x, sin_t)?)? * &root)?.neg()?;
+    let even = (both(cos_t, &re, cos)? - both(sin_t, &re, sin)?)?;
+    let odd = (both(sin_t, &im, cos)? + both(cos_t, &im, sin)?)?;
+    ((even - odd)? * (1.0 / (n * n) as f64))?
+        .unsqueeze(1)?
+        .to_dtype(white.dtype())
+}
+
 /// How often a column of a half spectrum stands in the whole one.
 fn weight(column: usize, side: usize) -> f64 {
     if column == 0 || 2 * column == side {
@@ -184,11 +259,20 @@ fn weight(column: usize, side: usize) -> f64 {
     }
 }
 
-/// Half spectra on a grid of side `m` of centred kernels `[batch, p, p]`.
-fn spectra(kernels: &[f32], p: usize, m: usize) -> Result<Vec<Complex<f64>>> {
-    if p.is_multiple_of(2) || p > m || !kernels.len().is_multiple_of(p * p) {
+fn known(spectra: Vec<Complex<f64>>) -> Arc<OnceLock<Vec<Complex<f64>>>> {
+    Arc::new(OnceLock::from(spectra))
+}
+
+/// An error unless `values` are kernels of odd side `p` that fit on a grid of side `m`.
+fn check(values: usize, p: usize, m: usize) -> Result<()> {
+    if p.is_multiple_of(2) || p > m || !values.is_multiple_of(p * p) {
         bail!("kernels of side {p} on a grid of side {m}: expected an odd side that fits");
     }
+    Ok(())
+}
+
+/// Half spectra on a grid of side `m` of centred kernels `[batch, p, p]`, which fit.
+fn spectra(kernels: &[f32], p: usize, m: usize) -> Vec<Complex<f64>> {
     let plans = Plans::<f64>::new(m);
     let half = (p - 1) / 2;
     let columns = m / 2 + 1;
@@ -202,7 +286,7 @@ fn spectra(kernels: &[f32], p: usize, m: usize) -> Result<Vec<Complex<f64>>> {
         }
         plans.forward(&wrapped, m, spectrum);
     });
-    Ok(all)
+    all
 }
 
 /// Transforms of one side.
@@ -292,6 +376,19 @@ impl CustomOp1 for Filter {
         Ok((out, shape.clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        l: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        let Some((kernels, p)) = &self.kernels else {
+            bail!("spectral-filter: on CUDA by matrices")
+        };
+        let y = crate::cuda::convolve_each(x, l, kernels, *p, self.adjoint)?;
+        Ok((y, l.shape().clone()))
+    }
+
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let adjoint = Filter {
             adjoint: !self.adjoint,
@@ -378,6 +475,8 @@ mod tests {
         let coloured = power.map(|p, _| p.sqrt()).apply(&x).unwrap();
         let white = power.map(|p, _| p.sqrt().recip()).apply(&coloured).unwrap();
         close(&white, x.as_tensor(), 1e-10, "whitened");
+        let by_matrices = coloured_by_matrices(&acf, 9, 1e-6, &x).unwrap();
+        close(&by_matrices, &coloured, 1e-12, "coloured by matrices");
         let delta = Filter::noise_power(&[1.0], 1, n, 1e-6).unwrap();
         assert!(delta.sum(f64::ln)[0].abs() < 1e-12);
     }
