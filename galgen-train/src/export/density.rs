@@ -5,6 +5,7 @@ use super::larger;
 use crate::checkpoint::Phase;
 use crate::fit::FitError;
 use crate::fit::density::{Setup, Trainer};
+use crate::lower::Follow;
 use crate::recipe::DensityPreset;
 use crate::tensors;
 use candle_core::{DType, Device, Tensor};
@@ -119,9 +120,14 @@ fn parity<P: DensityPreset>(trainer: &Trainer<P>, model: &Arc<Model>) -> Result<
         let points = pixels.iter().map(|&x| setup.model.point(x, &mut rng));
         let x = Tensor::from_vec(points.collect::<Vec<_>>(), (1, dim), &training.device)?;
         let context = samples.context(&[chosen], &training.device)?;
-        let expected = setup
-            .model
-            .log_prob(&training.state.best, &x, context.as_ref())?;
+        let asked = Follow {
+            noise: &setup.noise(&[chosen], SEED),
+            regularise: false,
+        };
+        let (expected, _) =
+            setup
+                .model
+                .log_prob(&training.state.best, &x, context.as_ref(), asked)?;
         let expected = expected.to_dtype(DType::F64)?.to_vec1::<f64>()?[0];
         worst = larger(worst, (found - expected).abs() / dim as f64);
     }
