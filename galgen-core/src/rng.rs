@@ -22,6 +22,8 @@ pub enum Stream {
     Binarise = 4,
     /// The pixels of autoregressive models: two blocks each.
     Pixel = 5,
+    /// The signs that estimate the trace of a continuous flow.
+    Trace = 6,
 }
 
 const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

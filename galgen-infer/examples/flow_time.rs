@@ -3,7 +3,7 @@
 use galgen_core::card::{Card, METADATA_KEY};
 use galgen_core::models::Family;
 use galgen_core::spec::Direction;
-use galgen_infer::flow::FlowPlan;
+use galgen_infer::flow::{FlowPlan, default_noise};
 use galgen_infer::kernels::Simd;
 use galgen_infer::weights::Weights;
 use std::time::Instant;
@@ -30,7 +30,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 while end.elapsed().as_secs_f64() < 0.5 {
                     let mut values = noise.clone();
                     let start = Instant::now();
-                    flow.run_batch(direction, &mut values, &[], &mut outcomes, &mut scratch);
+                    flow.run_batch(
+                        direction,
+                        &mut values,
+                        &[],
+                        &default_noise,
+                        &mut outcomes,
+                        &mut scratch,
+                    );
                     fastest = fastest.min(start.elapsed().as_secs_f64());
                 }
                 let each = 1e6 * fastest / items as f64;

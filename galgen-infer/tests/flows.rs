@@ -7,7 +7,7 @@ use common::{random_weights, rng};
 use galgen_core::math::act::Act;
 use galgen_core::math::spline::SplineSpec;
 use galgen_core::spec::{Direction, ElementMap, Flow, Layer, Made, Net, Scale, Shape, Transform};
-use galgen_infer::flow::{FlowPlan, FlowScratch};
+use galgen_infer::flow::{FlowPlan, FlowScratch, default_noise};
 use galgen_infer::kernels::Simd;
 use galgen_infer::weights::Weights;
 
@@ -243,7 +243,15 @@ fn items_have_the_same_bits_alone_and_together() {
                     let chunks = values.chunks_mut(batch * dim);
                     for (values, contexts) in chunks.zip(contexts.chunks(batch * CONTEXT)) {
                         let mut outcomes = vec![Ok(0.0); values.len() / dim];
-                        plan.run_batch(direction, values, contexts, &mut outcomes, &mut scratch);
+                        let noise = &default_noise;
+                        plan.run_batch(
+                            direction,
+                            values,
+                            contexts,
+                            noise,
+                            &mut outcomes,
+                            &mut scratch,
+                        );
                         log_dets.extend(outcomes.into_iter().map(|o| o.unwrap()));
                     }
                     let found = (bits(&values), bits(&log_dets));
@@ -274,12 +282,14 @@ fn masked_nets_give_the_same_bits_element_by_element() {
             for first in [Direction::Normalise, Direction::Generate] {
                 let mut y = x;
                 let mut outcome = [Ok(0.0)];
-                plan.run_batch(first, &mut y, &context, &mut outcome, &mut scratch);
+                let noise = &default_noise;
+                plan.run_batch(first, &mut y, &context, noise, &mut outcome, &mut scratch);
                 let there = outcome[0].unwrap();
                 plan.run_batch(
                     first.reversed(),
                     &mut y,
                     &context,
+                    noise,
                     &mut outcome,
                     &mut scratch,
                 );

@@ -6,8 +6,8 @@ use common::{random_weights, rng};
 use galgen_core::math::act::Act;
 use galgen_core::math::spline::SplineSpec;
 use galgen_core::spec::{
-    Continuous, Direction, ElementMap, Factors, Flow, Layer, Made, Net, Shape, Solver, Transform,
-    Velocity,
+    Continuous, Direction, ElementMap, Factors, Flow, Layer, Made, Net, Shape, Solver, Trace,
+    Transform, Velocity,
 };
 use galgen_infer::flow::FlowPlan;
 use galgen_infer::kernels::Simd;
@@ -138,6 +138,7 @@ fn a_flow_allocates_nothing() {
         Transform::Continuous(Continuous {
             velocity: Velocity::Net(field),
             frequencies: 0,
+            trace: Trace::Exact,
             solver: Solver::default(),
         }),
     ];

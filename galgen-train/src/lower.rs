@@ -6,7 +6,7 @@ mod continuous;
 mod element;
 mod flow;
 
-pub use flow::{initialise, log_prob, normalise};
+pub use flow::{Follow, Followed, Regularisers, follow, initialise, log_prob, normalise};
 
 use crate::ops;
 use crate::params::Parameters;

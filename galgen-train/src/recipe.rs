@@ -4,7 +4,7 @@ mod density;
 mod images;
 mod pixel_cnn;
 
-pub use density::{DensityPreset, DensityRecipe};
+pub use density::{DensityPreset, DensityRecipe, Regularisation};
 pub use images::{Binarise, ImageData, ImageRecipe, Labels, Objective};
 pub use pixel_cnn::PixelCnnRecipe;
 

@@ -96,7 +96,8 @@ map = { spline = { bins = 10, bound = 5.0 } }"#;
         "{found}, {entropy}"
     );
     let mass = figure(&path, "mass");
-    assert!((mass - 1.0).abs() < 0.03, "{mass}");
+    println!("mass {mass}");
+    assert!((mass - 1.0).abs() < 1e-3, "{mass}");
     let mut session = Session::new(Model::open(&path).unwrap());
     let mut score = |class: f32| {
         session
@@ -149,6 +150,119 @@ activation = "tanh""#;
             "{network}"
         );
     }
+}
+
+/// Rows of 70 numbers, each the one before it (times 0.8) and noise of deviation 0.6.
+fn write_chains(folder: &Folder, count: usize) -> f64 {
+    const N: usize = 70;
+    let mut rng = Philox::new(4, 0, Stream::Training);
+    let names: Vec<String> = (0..N).map(|i| format!("c{i}")).collect();
+    let mut text = names.join(",") + "\n";
+    for _ in 0..count {
+        let mut x = rng.normal();
+        let row: Vec<String> = (0..N)
+            .map(|_| {
+                x = 0.8 * x + 0.6 * rng.normal();
+                x.to_string()
+            })
+            .collect();
+        text += &(row.join(",") + "\n");
+    }
+    std::fs::write(folder.join("chains.csv"), text).expect("a file");
+    // Independent standard normals; the entropy is 69 ln 0.6 lower.
+    N as f64 * 0.5 * (std::f64::consts::TAU.ln() + 1.0)
+}
+
+fn chains(rest: &str, steps: u64) -> String {
+    let names: Vec<String> = (0..70).map(|i| format!("\"c{i}\"")).collect();
+    format!(
+        r#"
+family = "flow"
+name = "chains"
+description = "rows of a test"
+seed = 5
+[data]
+images = "chains.csv"
+columns = [{}]
+credit = "drawn by a test"
+validation = 0.2
+[model.network.continuous]
+hidden = [64]
+activation = "tanh"
+{rest}
+[train]
+steps = {steps}
+batch = 64
+learning_rate = 5e-3
+validate_every = {steps}
+"#,
+        names.join(", ")
+    )
+}
+
+/// More columns than an exact trace may have: learned with an estimate and regularised, exported in agreement with the
+/// engine, better than independent columns, and resumed to the bit.
+#[test]
+fn a_continuous_flow_of_many_columns_learns_with_an_estimated_trace() {
+    let folder = Folder::new("chains");
+    let independent = write_chains(&folder, 1500);
+    let text = chains("[regularisation]", 300);
+    let path = fit(&folder, "out", &text, None, false).expect("a model");
+    let found = -figure(&path, "log_likelihood_nats");
+    println!("{found} nats, of independent columns {independent}");
+    let entropy = independent + 69.0 * 0.6f64.ln();
+    assert!(found < independent - 10.0, "{found} {independent}");
+    assert!(found > entropy, "{found} {entropy}");
+    let short = chains("[regularisation]\nkinetic_energy = 0.1", 6);
+    let whole = fit(&folder, "whole", &short, None, false).expect("a model");
+    fit(&folder, "pieces", &short, Some(3), false).expect("a checkpoint");
+    let resumed = fit(&folder, "pieces", &short, None, true).expect("a model");
+    assert_eq!(
+        figure(&whole, "log_likelihood_nats"),
+        figure(&resumed, "log_likelihood_nats")
+    );
+    let error = fit(
+        &folder,
+        "exact",
+        &chains("trace = \"exact\"", 6),
+        None,
+        false,
+    )
+    .unwrap_err();
+    assert!(
+        error.contains("70 dimensions, expected at most 64"),
+        "{error}"
+    );
+}
+
+/// Weights of the regularisers shorten the paths; without the key nothing changes; other flows have none.
+#[test]
+fn regularisation_is_of_continuous_flows_and_off_by_default() {
+    let folder = Folder::new("regularised");
+    write_rings(&folder, 300);
+    let network = "continuous]\nhidden = [8]\nactivation = \"tanh\"";
+    let nats = |out: &str, rest: &str| {
+        let text = rings(&format!("{network}\n{rest}"), 30);
+        let path = fit(&folder, out, &text, None, false).unwrap_or_else(|e| panic!("{rest}: {e}"));
+        figure(&path, "log_likelihood_nats")
+    };
+    let off = nats("off", "");
+    let zero = "[regularisation]\nkinetic_energy = 0\njacobian = 0";
+    assert_eq!(nats("zero", zero), off);
+    let weighted = "[regularisation]\nkinetic_energy = 5.0\njacobian = 5.0";
+    assert!(nats("weighted", weighted) < off);
+    let planar = rings("planar]\nblocks = 1\n[regularisation]", 3);
+    let error = fit(&folder, "planar", &planar, None, false).unwrap_err();
+    assert!(
+        error.contains("regularisation") && error.contains("continuous"),
+        "{error}"
+    );
+    let negative = rings(&format!("{network}\n[regularisation]\njacobian = -1.0"), 3);
+    let error = fit(&folder, "negative", &negative, None, false).unwrap_err();
+    assert!(
+        error.contains("regularisation.jacobian") && error.contains("-1"),
+        "{error}"
+    );
 }
 
 /// `count` images of 8 x 8 bytes with a bright left or right half.

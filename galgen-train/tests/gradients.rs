@@ -12,11 +12,11 @@ use common::{
     tiny_model,
 };
 use galgen_core::math::act::Act;
-use galgen_core::spec::{Direction, Layer, Net, Shape};
+use galgen_core::spec::{Direction, Layer, Net, Shape, TraceNoise};
 use galgen_tests::cases;
 use galgen_tests::referee::Referee;
 use galgen_tests::tensors::{Tensors, random_values};
-use galgen_train::lower::{forward, normalise};
+use galgen_train::lower::{Follow, follow, forward, normalise};
 use galgen_train::models::flow_vae::Learner;
 use galgen_train::params::Parameters;
 
@@ -184,6 +184,55 @@ fn every_transform() {
                 dot(&z, &weights[r * flow.dim()..]) + 0.7 * log_det
             };
             (0..ROWS).map(one).sum()
+        });
+    }
+}
+
+/// Through the training's own steps, whose values the parity with the referee judges: of points, log-determinants and
+/// regularisers, with exact and estimated traces.
+#[test]
+fn continuous_flows_and_their_regularisers() {
+    for case in [cases::continuous_flows(), cases::estimated_flows()].concat() {
+        let flow = &case.flow;
+        let (points, contexts): (Vec<_>, Vec<_>) = (0..ROWS as u64).map(|i| case.item(i)).unzip();
+        let point = Point {
+            tensors: case.tensors(),
+            input: points.concat(),
+            context: contexts.concat(),
+        };
+        let noise: [TraceNoise; ROWS] = std::array::from_fn(|row| TraceNoise {
+            seed: 3,
+            id: row as u64,
+        });
+        let asked = Follow {
+            noise: &noise,
+            regularise: true,
+        };
+        let weights = tensor(
+            &random_values(ROWS * flow.dim(), 51 + case.seed),
+            &[ROWS, flow.dim()],
+            DType::F64,
+        );
+        let loss = |parameters: &Parameters, x: &Tensor, c: Option<&Tensor>| -> Result<Tensor> {
+            let end = follow(flow, "flow", parameters, x, c, asked)?;
+            let costs = end.regularisers.expect("regularisers");
+            let paths = ((costs.kinetic_energy * 0.3)? + (costs.jacobian * 0.2)?)?;
+            let each = ((end.log_det * 0.7)? + paths)?.sum_all()?;
+            (end.z * &weights)?.sum_all()? + each
+        };
+        let parameters_ = parameters(&point.tensors, DType::F64);
+        let x = variable(&point.input, &[ROWS, flow.dim()]);
+        let c = (flow.context > 0).then(|| variable(&point.context, &[ROWS, flow.context]));
+        let mut inputs = vec![("input", &x)];
+        inputs.extend(c.as_ref().map(|c| ("context", c)));
+        let value = loss(&parameters_, &x, c.as_deref()).expect("a value");
+        let found = gradients(&value, &inputs, &parameters_);
+        compare(case.name, &point, &found, |p| {
+            let x = tensor(&p.input, &[ROWS, flow.dim()], DType::F64);
+            let c = tensor(&p.context, &[ROWS, flow.context], DType::F64);
+            let c = (flow.context > 0).then_some(&c);
+            let value = loss(&parameters(&p.tensors, DType::F64), &x, c);
+            value.and_then(|v| v.to_scalar()).expect("a value")
         });
     }
 }

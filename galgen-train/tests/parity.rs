@@ -5,13 +5,13 @@ mod common;
 
 use candle_core::{DType, Tensor};
 use common::{elements, parameters, tensor};
-use galgen_core::spec::{Direction, Flow, Layer, Net, Shape, Transform};
+use galgen_core::spec::{Direction, Flow, Layer, Net, Shape, TraceNoise, Transform};
 use galgen_tests::compare::relative_error;
 use galgen_tests::parity::{self, FlowTolerance, Report};
 use galgen_tests::referee::Referee;
 use galgen_tests::tensors::Tensors;
 use galgen_tests::{cases, goldens};
-use galgen_train::lower::{forward, normalise};
+use galgen_train::lower::{Follow, follow, forward, normalise};
 
 /// f64 rounds to 1e-16; sums of up to 4096 terms and a dozen layers add a few of these.
 const EXACT: f64 = 2e-14;
@@ -231,18 +231,39 @@ fn the_cases_have_every_layer_and_every_transform() {
     assert_eq!(seen, [true; 12]);
 }
 
-/// 16 equal steps of order 4 are the training's solver: for these fields within 1e-4 of the referee's 128.
+/// 16 equal steps of order 4 are the training's solver: for these fields within 1e-4 of the referee's 128, whatever
+/// object's signs estimate a trace. The regularisers are integrals of the same kind, of squares of order ten.
 #[test]
 fn continuous_flows_agree_with_the_referee() {
-    for case in cases::continuous_flows() {
-        let tensors = case.tensors();
-        let referee = Referee::new(tensors.clone());
+    for case in [cases::continuous_flows(), cases::estimated_flows()].concat() {
+        let (flow, tensors) = (&case.flow, case.tensors());
+        let parameters = parameters(&tensors, DType::F64);
         for i in 0..4 {
             let (point, context) = case.item(i);
-            let (z, log_det) = run_normalise(&case.flow, &tensors, &point, &context, DType::F64);
-            let right = referee.flow(&case.flow, "flow", Direction::Normalise, &point, &context);
-            let error = relative_error(&z, &right.0).max((log_det - right.1).abs());
+            let noise: [TraceNoise; ROWS] = std::array::from_fn(|row| TraceNoise {
+                seed: 7,
+                id: 10 * i + row as u64,
+            });
+            let x = batch(&point, ROWS, ROW, DType::F64, &[flow.dim()]);
+            let c = batch(&context, ROWS, ROW, DType::F64, &[flow.context]);
+            let c = (flow.context > 0).then_some(&c);
+            let asked = Follow {
+                noise: &noise,
+                regularise: true,
+            };
+            let found = follow(flow, "flow", &parameters, &x, c, asked).expect("a value");
+            let of_row = |t: &Tensor| elements(&t.get(ROW).expect("the row"));
+            let referee = Referee::new(tensors.clone()).with_noise(noise[ROW]);
+            let (z, log_det) = referee.flow(flow, "flow", Direction::Normalise, &point, &context);
+            let error = relative_error(&of_row(&found.z), &z);
+            let error = error.max((of_row(&found.log_det)[0] - log_det).abs());
             assert!(error < 1e-4, "{}: {error:e}", case.name);
+            let sums = found.regularisers.expect("regularisers");
+            let sums = [sums.kinetic_energy, sums.jacobian].map(|t| of_row(&t)[0]);
+            let right = referee.regularisers(flow, "flow", &point, &context);
+            let error = relative_error(&sums, &right);
+            println!("{}: {sums:?}, {error:e}", case.name);
+            assert!(error < 1e-4, "{}: {sums:?}, {right:?}", case.name);
         }
     }
 }

@@ -7,7 +7,7 @@ mod models;
 mod nets;
 mod random;
 
-pub use flows::{continuous_flows, flows};
+pub use flows::{continuous_flows, estimated_flows, flows};
 pub use models::models;
 pub use nets::nets;
 pub use random::random_net;

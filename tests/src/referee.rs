@@ -7,11 +7,12 @@ mod flow;
 use crate::compare::Trace;
 use crate::scalar::{activation, logistic};
 use crate::tensors::Tensors;
-use galgen_core::spec::{CausalMask, Degrees, Layer, Net, Padding, Shape};
+use galgen_core::spec::{CausalMask, Degrees, Layer, Net, Padding, Shape, TraceNoise};
 
 /// A set of tensors and the meaning of every layer.
 pub struct Referee {
     tensors: Tensors,
+    noise: TraceNoise,
 }
 
 /// A value on its way through a net: features first, `pixels` (height, width) for a map.
@@ -72,7 +73,15 @@ impl Item {
 impl Referee {
     /// A referee that takes weights from `tensors`.
     pub fn new(tensors: Tensors) -> Self {
-        Referee { tensors }
+        Referee {
+            tensors,
+            noise: TraceNoise::default(),
+        }
+    }
+
+    /// The same, whose estimated traces have the signs of `noise`.
+    pub fn with_noise(self, noise: TraceNoise) -> Self {
+        Referee { noise, ..self }
     }
 
     /// The output of `net` whose tensors stand under `prefix`. Panics if the spec, the tensors and

@@ -131,7 +131,7 @@ fn flows_agree_with_referee_and_goldens_after_every_transform() {
 /// order 4 and its differences leave 1e-8.
 #[test]
 fn continuous_flows_agree_with_the_referee() {
-    for case in cases::continuous_flows() {
+    for case in [cases::continuous_flows(), cases::estimated_flows()].concat() {
         let tensors = case.tensors();
         let referee = Referee::new(tensors.clone());
         for i in 0..4 {

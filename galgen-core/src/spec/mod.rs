@@ -31,7 +31,7 @@ pub use made::Made;
 pub use net::{Net, Role, SpecError, TensorSpec};
 pub use reach::{Reach, reach};
 pub use transform::{Direction, Factors, Transform, check_autoregressive, ranks};
-pub use velocity::{Continuous, Solver, Velocity};
+pub use velocity::{Continuous, MAX_EXACT, Solver, Trace, TraceNoise, Velocity};
 
 /// Largest bound of an element's map.
 const MAX_BOUND: f64 = 1e6;

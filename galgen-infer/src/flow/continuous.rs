@@ -1,4 +1,4 @@
-//! Continuous flows: the exact trace of the velocity's Jacobian, and steps of adaptive length (Dormand and Prince 1980,
+//! Continuous flows: the trace of the velocity's Jacobian by forward-mode derivatives, exact or estimated, and steps of adaptive length (Dormand and Prince 1980,
 //! "A family of embedded Runge-Kutta formulae"), for each object on its own. Time and state are f64.
 
 use super::Unsolved;
@@ -7,7 +7,7 @@ use crate::error::LoadError;
 use crate::lower::Cost;
 use crate::weights::Weights;
 use alloc::format;
-use galgen_core::spec::{Continuous, Direction, Velocity};
+use galgen_core::spec::{Continuous, Direction, Trace, TraceNoise, Velocity};
 
 const STAGES: usize = 7;
 const NODES: [f64; STAGES] = [0.0, 0.2, 0.3, 0.8, 8.0 / 9.0, 1.0, 1.0];
@@ -62,37 +62,50 @@ const GROWTH: [f64; 2] = [0.2, 5.0];
 pub(super) struct Field {
     spec: Continuous,
     net: DualNet,
+    /// Its number in the flow.
+    index: usize,
     dim: usize,
     /// What the net sees beside its input: the time (where it is no input), the flow's context.
     context: usize,
 }
 
 impl Field {
-    /// The field on `dim` numbers whose tensors are under `path`.
+    /// The field of transform number `index`, on `dim` numbers, whose tensors are under `path`.
     pub fn new(
         spec: &Continuous,
+        index: usize,
         dim: usize,
         path: &str,
         weights: &Weights,
     ) -> Result<Self, LoadError> {
         let prefix = format!("{path}.net");
         let net = spec.velocity.net();
-        let directions = match spec.velocity {
-            Velocity::Net(_) => dim,
+        let directions = match (&spec.velocity, spec.trace) {
+            (Velocity::Net(_), Trace::Exact) => dim,
+            (Velocity::Net(_), Trace::Hutchinson) => 1,
             // Its trace has a formula.
-            Velocity::Planar { .. } => 0,
+            (Velocity::Planar { .. }, _) => 0,
         };
         Ok(Field {
             spec: spec.clone(),
+            index,
             net: DualNet::new(net, directions, &prefix, weights)?,
             dim,
             context: net.context,
         })
     }
 
-    /// f64 numbers of scratch: net, context, slopes, state, trial.
+    /// f64 numbers of scratch: net, context, signs, slopes, state, trial.
     pub fn scratch_len(&self) -> usize {
-        self.net.scratch_len() + self.context + (STAGES + 2) * (self.dim + 1)
+        self.net.scratch_len() + self.context + self.signs() + (STAGES + 2) * (self.dim + 1)
+    }
+
+    /// How many signs estimate its trace.
+    fn signs(&self) -> usize {
+        match self.spec.trace {
+            Trace::Exact => 0,
+            Trace::Hutchinson => self.dim,
+        }
     }
 
     /// What a solution of a few steps costs.
@@ -106,17 +119,21 @@ impl Field {
         }
     }
 
-    /// Follows the field from data to noise or back; returns ln |det| of the direction taken.
+    /// Follows the field from data to noise or back; returns ln |det| of the direction taken, estimated with `noise` if
+    /// it is not exact.
     pub fn apply(
         &self,
         direction: Direction,
         x: &mut [f64],
         context: &[f32],
+        noise: TraceNoise,
         scratch: &mut [f64],
     ) -> Result<f64, Unsolved> {
         let n = self.dim + 1;
         let (net, rest) = scratch.split_at_mut(self.net.scratch_len());
         let (seen, rest) = rest.split_at_mut(self.context);
+        let (signs, rest) = rest.split_at_mut(self.signs());
+        noise.fill(self.index, signs);
         let (slopes, rest) = rest.split_at_mut(STAGES * n);
         let (state, rest) = rest.split_at_mut(n);
         let trial = &mut rest[..n];
@@ -131,7 +148,7 @@ impl Field {
             Direction::Generate => (1.0, -1.0),
         };
         let mut slope = |passed: f64, state: &[f64], out: &mut [f64]| {
-            self.slope(start + sign * passed, state, seen, net, out);
+            self.slope(start + sign * passed, state, signs, seen, net, out);
             out.iter_mut().for_each(|v| *v *= sign);
         };
         let solver = &self.spec.solver;
@@ -187,9 +204,30 @@ impl Field {
     }
 
     /// Velocity and trace of its Jacobian at `state`.
-    fn slope(&self, t: f64, state: &[f64], seen: &mut [f64], net: &mut [f64], out: &mut [f64]) {
+    fn slope(
+        &self,
+        t: f64,
+        state: &[f64],
+        signs: &[f64],
+        seen: &mut [f64],
+        net: &mut [f64],
+        out: &mut [f64],
+    ) {
         let n = self.dim;
         match &self.spec.velocity {
+            Velocity::Net(_) if self.spec.trace == Trace::Hutchinson => {
+                self.spec.time(t, &mut seen[..self.spec.time_len()]);
+                let inputs = self.net.inputs(net).chunks_exact_mut(2);
+                for (input, (&x, &sign)) in inputs.zip(state.iter().zip(signs)) {
+                    input.copy_from_slice(&[x, sign]);
+                }
+                out[n] = 0.0;
+                let values = self.net.run(seen, net).chunks_exact(2);
+                for (i, (value, sign)) in values.zip(signs).enumerate() {
+                    out[i] = value[0];
+                    out[n] += sign * value[1];
+                }
+            }
             Velocity::Net(_) => {
                 self.spec.time(t, &mut seen[..self.spec.time_len()]);
                 let lanes = n + 1;

@@ -19,7 +19,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 pub(crate) use autoregressive::Masked;
 use galgen_core::rng::Philox;
-use galgen_core::spec::{Base, Direction, Flow};
+use galgen_core::spec::{Base, Direction, Flow, TraceNoise};
 use step::Step;
 
 /// A flow with its weights packed. Immutable; any number of threads may run it, each with its own
@@ -104,7 +104,7 @@ impl FlowPlan {
         };
         let mut cost = Cost::default();
         for (i, (transform, &shape)) in flow.transforms.iter().zip(&shapes).enumerate() {
-            let step = Step::new(transform, shape, &format!("{prefix}.{i}"), weights, simd)?;
+            let step = Step::new(transform, i, shape, &format!("{prefix}.{i}"), weights, simd)?;
             plan.values = plan.values.max(step.values_len());
             cost = cost.then(step.cost());
             plan.steps.push(step);
@@ -150,7 +150,8 @@ impl FlowPlan {
 
     /// Data to noise, in place; returns ln |det dz/dx|. The density of the data is that of the
     /// base at z times this determinant. Minus infinity where the data lie outside of the flow's domain; not a number
-    /// where the networks overflow. Only a continuous flow can fail.
+    /// where the networks overflow. Only a continuous flow can fail; one whose trace is estimated takes the default
+    /// [`TraceNoise`].
     ///
     /// # Panics
     /// If `x` or `context` do not have the lengths of the flow, or `scratch` is not this flow's.
@@ -163,7 +164,8 @@ impl FlowPlan {
         self.run(Direction::Normalise, x, context, scratch)
     }
 
-    /// Noise to data, in place; returns ln |det dx/dz|. Only a continuous flow can fail.
+    /// Noise to data, in place; returns ln |det dx/dz|. Only a continuous flow can fail; see
+    /// [`normalise`](Self::normalise).
     ///
     /// # Panics
     /// As [`normalise`](Self::normalise).
@@ -177,7 +179,7 @@ impl FlowPlan {
     }
 
     /// ln of the density at the data `x`, which become noise in place; minus infinity where it vanishes or the
-    /// networks overflow.
+    /// networks overflow. Of a continuous flow whose trace is estimated: the estimate with `noise`.
     ///
     /// # Panics
     /// As [`normalise`](Self::normalise).
@@ -185,10 +187,11 @@ impl FlowPlan {
         &self,
         x: &mut [f64],
         context: &[f32],
+        noise: TraceNoise,
         scratch: &mut FlowScratch,
     ) -> Result<f64, Unsolved> {
         let mut outcome = [Ok(0.0)];
-        self.log_prob_batch(x, context, &mut outcome, scratch);
+        self.log_prob_batch(x, context, &|_| noise, &mut outcome, scratch);
         let [outcome] = outcome;
         outcome
     }
@@ -201,10 +204,11 @@ impl FlowPlan {
         &self,
         x: &mut [f64],
         contexts: &[f32],
+        noise: Noises<'_>,
         out: &mut [Result<f64, Unsolved>],
         scratch: &mut FlowScratch,
     ) {
-        self.run_batch(Direction::Normalise, x, contexts, out, scratch);
+        self.run_batch(Direction::Normalise, x, contexts, noise, out, scratch);
         for (z, out) in x.chunks_exact(self.dim).zip(out) {
             if let Ok(log_det) = out {
                 let log_prob = self.log_base(z) + *log_det;
@@ -234,13 +238,21 @@ impl FlowPlan {
         scratch: &mut FlowScratch,
     ) -> Result<f64, Unsolved> {
         let mut outcome = [Ok(0.0)];
-        self.run_batch(direction, values, context, &mut outcome, scratch);
+        self.run_batch(
+            direction,
+            values,
+            context,
+            &default_noise,
+            &mut outcome,
+            scratch,
+        );
         let [outcome] = outcome;
         outcome
     }
 
     /// Takes several items in place, one after the other in `values` and `contexts`, in a direction; `outcomes`, one
-    /// for each, become ln |det| of each. The bits of an item are those that it has alone.
+    /// for each, become ln |det| of each. The bits of an item are those that it has alone. `noise` gives that
+    /// of each where a trace is estimated.
     ///
     /// # Panics
     /// If a slice has not the length for as many items as there are outcomes, or `scratch` is for fewer or another
@@ -250,6 +262,7 @@ impl FlowPlan {
         direction: Direction,
         values: &mut [f64],
         contexts: &[f32],
+        noise: Noises<'_>,
         outcomes: &mut [Result<f64, Unsolved>],
         scratch: &mut FlowScratch,
     ) {
@@ -271,6 +284,7 @@ impl FlowPlan {
             active: self.dim,
             contexts,
             context: self.context,
+            noise,
             outcomes,
         };
         for i in 0..self.steps.len() {
@@ -283,6 +297,14 @@ impl FlowPlan {
     }
 }
 
+/// The noise of the trace of each item.
+pub type Noises<'a> = &'a dyn Fn(usize) -> TraceNoise;
+
+/// The noise of the trace where nobody asks for a density.
+pub fn default_noise(_item: usize) -> TraceNoise {
+    TraceNoise::default()
+}
+
 /// Several items on their way through a flow.
 struct States<'a> {
     /// Item after item.
@@ -293,6 +315,7 @@ struct States<'a> {
     contexts: &'a [f32],
     /// Numbers of context of an item.
     context: usize,
+    noise: Noises<'a>,
     /// ln |det| so far.
     outcomes: &'a mut [Result<f64, Unsolved>],
 }

@@ -16,7 +16,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use galgen_core::math::act::{sigmoid, softplus};
 use galgen_core::math::spline::Mapped;
-use galgen_core::spec::{Direction, Shape, Transform};
+use galgen_core::spec::{Direction, Shape, TraceNoise, Transform};
 
 /// Operations of a step without a net for each element, about: so that a file of such steps alone is refused before
 /// it runs for ever.
@@ -61,9 +61,10 @@ enum Single {
 }
 
 impl Step {
-    /// Lowers a checked transform of an active `shape`, whose tensors are under `path`.
+    /// Lowers a checked transform of an active `shape`, number `index` of its flow, whose tensors are under `path`.
     pub fn new(
         transform: &Transform,
+        index: usize,
         shape: Shape,
         path: &str,
         weights: &Weights,
@@ -105,7 +106,7 @@ impl Step {
             Transform::Split { keep: _ } => Kind::Single(Single::Split),
             Transform::Planar => Kind::Single(Single::Planar(Planar::new(n, path, weights)?)),
             Transform::Continuous(continuous) => {
-                let field = Field::new(continuous, n, path, weights)?;
+                let field = Field::new(continuous, index, n, path, weights)?;
                 Kind::Single(Single::Continuous(field))
             }
         };
@@ -172,8 +173,9 @@ impl Step {
                     if states.outcomes[item].is_err() {
                         continue;
                     }
+                    let noise = (states.noise)(item);
                     let (x, context) = states.item(item);
-                    match single.apply(direction, x, self.plane, context, values) {
+                    match single.apply(direction, x, self.plane, context, noise, values) {
                         Ok(log_det) => states.add(item, log_det),
                         Err(unsolved) => states.outcomes[item] = Err(unsolved),
                     }
@@ -191,6 +193,7 @@ impl Single {
         x: &mut [f64],
         plane: usize,
         context: &[f32],
+        noise: TraceNoise,
         values: &mut [f64],
     ) -> Result<f64, Unsolved> {
         let active = x.len();
@@ -233,7 +236,7 @@ impl Single {
             }
             Single::Split => 0.0,
             Single::Planar(planar) => planar.apply(direction, x),
-            Single::Continuous(field) => field.apply(direction, x, context, values)?,
+            Single::Continuous(field) => field.apply(direction, x, context, noise, values)?,
         })
     }
 }

@@ -4,7 +4,7 @@
 use super::bound::LogSumExp;
 use super::{NoLight, Observed, Scratch, Sizes, rounded};
 use crate::error::LoadError;
-use crate::flow::{FlowPlan, Unsolved};
+use crate::flow::{FlowPlan, Noises, Unsolved, default_noise};
 use crate::kernels::Simd;
 use crate::model::DrawError;
 use crate::weights::Weights;
@@ -122,8 +122,14 @@ impl super::Engine for Engine {
             *to = f64::from(z);
         }
         let direction = Direction::Generate;
-        self.flow
-            .run_batch(direction, values, contexts, outcomes, &mut scratch.flow);
+        self.flow.run_batch(
+            direction,
+            values,
+            contexts,
+            &default_noise,
+            outcomes,
+            &mut scratch.flow,
+        );
         let rows = values.chunks_exact_mut(dim).zip(out.chunks_exact_mut(dim));
         for ((values, out), (outcome, decoded)) in rows.zip(outcomes.iter().zip(decoded)) {
             for x in values.iter_mut() {
@@ -145,6 +151,7 @@ impl super::Engine for Engine {
         &self,
         stamps: &[f32],
         contexts: &[f32],
+        noise: Noises<'_>,
         scratch: &mut Scratch,
         out: &mut [Result<f64, Unsolved>],
     ) {
@@ -153,7 +160,7 @@ impl super::Engine for Engine {
             *x = f64::from(pixel);
         }
         self.flow
-            .log_prob_batch(values, contexts, out, &mut scratch.flow);
+            .log_prob_batch(values, contexts, noise, out, &mut scratch.flow);
     }
 
     /// The noise that an image comes from; of grey levels, that of the middle of each.
@@ -181,7 +188,7 @@ impl super::Engine for Engine {
         self.flow.log_base(z)
     }
 
-    /// Exact; of grey levels the importance-weighted bound over their noise, with `samples` draws of it.
+    /// Exact, but for an estimated trace; of grey levels the importance-weighted bound over their noise, with `samples` draws of it.
     fn log_likelihood(
         &self,
         observed: &Observed,
@@ -198,7 +205,8 @@ impl super::Engine for Engine {
             for (x, &pixel) in values.iter_mut().zip(observed.stamp) {
                 *x = self.config.point(pixel, Some(rng));
             }
-            sum.add(self.flow.log_prob(values, context, &mut scratch.flow)?);
+            let flow = &mut scratch.flow;
+            sum.add(self.flow.log_prob(values, context, observed.noise, flow)?);
         }
         Ok(sum.value() - libm::log(f64::from(samples)))
     }

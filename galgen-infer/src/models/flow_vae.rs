@@ -12,6 +12,7 @@ use crate::model::DrawError;
 use crate::weights::Weights;
 use galgen_core::models::{FlowVae, Forward};
 use galgen_core::rng::Philox;
+use galgen_core::spec::TraceNoise;
 use galgen_core::stamp::Geometry;
 
 /// A flow-VAE with packed weights.
@@ -68,10 +69,9 @@ impl Engine {
     }
 
     /// ln p of the latent that stands in `scratch.u`, which is overwritten.
-    fn log_prob_u(&self, context: &[f32], scratch: &mut Scratch) -> f64 {
-        let found = self
-            .flow
-            .log_prob(&mut scratch.u, context, &mut scratch.flow);
+    fn log_prob_u(&self, context: &[f32], noise: TraceNoise, scratch: &mut Scratch) -> f64 {
+        let Scratch { u, flow, .. } = scratch;
+        let found = self.flow.log_prob(u, context, noise, flow);
         // A latent that cannot be followed through a continuous flow is far out.
         found.unwrap_or(f64::NEG_INFINITY)
     }
@@ -171,7 +171,7 @@ impl super::Engine for Engine {
 
     fn log_prob_latent(&self, z: &[f64], context: &[f32], scratch: &mut Scratch) -> f64 {
         scratch.u.copy_from_slice(z);
-        self.log_prob_u(context, scratch)
+        self.log_prob_u(context, TraceNoise::default(), scratch)
     }
 
     fn log_likelihood(
@@ -184,7 +184,7 @@ impl super::Engine for Engine {
     ) -> Result<f64, DrawError> {
         self.encode_into(observed.stamp, context, scratch);
         Ok(importance_weighted(samples, rng, scratch, |scratch| {
-            let log_prior = self.log_prob_u(context, scratch);
+            let log_prior = self.log_prob_u(context, observed.noise, scratch);
             let Scratch {
                 plans,
                 stamp,

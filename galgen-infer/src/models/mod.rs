@@ -10,13 +10,14 @@ pub(crate) mod pixel_cnn;
 pub(crate) mod vae;
 
 use crate::causal;
-use crate::flow::{FlowScratch, FlowSizes, Unsolved};
+use crate::flow::{FlowScratch, FlowSizes, Noises, Unsolved};
 use crate::model::DrawError;
 use alloc::vec;
 use alloc::vec::Vec;
 use blur::Blur;
 use bound::LogSumExp;
 use galgen_core::rng::Philox;
+use galgen_core::spec::TraceNoise;
 
 /// A family with packed weights. `context` is the standardised condition vector everywhere; stamps are what
 /// [`Session`](crate::Session) hands to the networks: of unit sum in the galaxy frame, images as they are.
@@ -92,17 +93,19 @@ pub(crate) trait Engine: Send + Sync {
         }
     }
 
-    /// Whether [`Engine::log_likelihood`] is an exact density, of any finite pixels and whatever `samples` are, which
+    /// Whether [`Engine::log_likelihood`] is a density of any finite pixels, the same whatever `samples` are, which
     /// [`Engine::log_densities`] gives for several stamps.
     fn has_log_densities(&self) -> bool {
         false
     }
 
-    /// ln p of several stamps, of a model that has it. The bits of each are those that it has alone.
+    /// ln p of several stamps, of a model that has it, each with its `noise`. The bits of each are those that it has
+    /// alone.
     fn log_densities(
         &self,
         _stamps: &[f32],
         _contexts: &[f32],
+        _noise: Noises<'_>,
         _scratch: &mut Scratch,
         _out: &mut [Result<f64, Unsolved>],
     ) {
@@ -138,6 +141,8 @@ pub(crate) struct Observed<'a> {
     pub stamp: &'a [f32],
     /// Noise of a pixel in units of the pixels, if it is known.
     pub sky: Option<f64>,
+    /// Where a flow's trace is estimated.
+    pub noise: TraceNoise,
 }
 
 /// The decoder gave no light, negative light or not a number, or the latent left the range of f32.

@@ -6,6 +6,7 @@ use crate::model::DrawError;
 use crate::models::row;
 use galgen_core::condition::Flags;
 use galgen_core::rng::{Philox, Stream};
+use galgen_core::spec::TraceNoise;
 
 /// What the stamps of a batch are scored with.
 #[derive(Clone, Copy, Debug)]
@@ -151,11 +152,12 @@ impl Session {
             seed,
             ids,
         } = scoring;
+        let id = |i: usize| ids.map_or(i as u64, |ids| ids[i]);
         let images = self.model.card().geometry.half_light_radius.is_none();
         let together = self.model.engine.has_log_densities() && images;
         if !together || sky.is_some() || samples == 0 || self.precise().is_err() {
             for i in 0..n {
-                let id = ids.map_or(i as u64, |ids| ids[i]);
+                let id = id(i);
                 let (stamp, conditions) = (row(stamps, n, i), row(conditions, n, i));
                 let sky = sky.map(|sky| sky[i]);
                 let scored = self.log_likelihood(stamp, conditions, sky, samples, seed, id);
@@ -173,6 +175,10 @@ impl Session {
                 self.model.engine.log_densities(
                     &stamps[start * stamp..end * stamp],
                     &self.contexts[..count * width],
+                    &|i| TraceNoise {
+                        seed,
+                        id: id(start + i),
+                    },
                     &mut self.scratch,
                     &mut self.scores[..count],
                 );

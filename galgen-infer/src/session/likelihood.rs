@@ -4,9 +4,11 @@ use super::Session;
 use crate::model::DrawError;
 use crate::models::Observed;
 use galgen_core::rng::{Philox, Stream};
+use galgen_core::spec::TraceNoise;
 
 impl Session {
-    /// ln p(z | conditions) of a latent under the model's prior, in nats. Exact.
+    /// ln p(z | conditions) of a latent under the model's prior, in nats. Exact, but for a trace that is estimated, with
+    /// the default [`TraceNoise`].
     ///
     /// # Panics
     /// If a slice has not the model's length.
@@ -39,7 +41,8 @@ impl Session {
     /// A galaxy's stamp is in the galaxy frame, with any positive sum, and the density is over pixels in units
     /// of [`Geometry::intensity`](galgen_core::stamp::Geometry::intensity), inside the stamp's circle; an
     /// image is as it is, of 0 and 1 where the likelihood is Bernoulli. A flow's density is exact, and `samples` does
-    /// not matter, but for pixels of grey levels, where the draws are of their dequantising noise. `sky` is the noise of
+    /// not matter, but for pixels of grey levels, where the draws are of their dequantising noise; that of a continuous
+    /// flow of many dimensions is an estimate ([`Trace::Hutchinson`](galgen_core::spec::Trace)) with signs of (seed, id). `sky` is the noise of
     /// a pixel in the stamp's own unit; `None` takes that of a typical training stamp. A plain autoencoder has
     /// no likelihood; that of an autoregressive model is exact, without any draw, and takes no `sky`.
     ///
@@ -77,6 +80,7 @@ impl Session {
         let observed = Observed {
             stamp: &self.shape,
             sky: sky.map(|s| s / sum),
+            noise: TraceNoise { seed, id },
         };
         let engine = &self.model.engine;
         engine.log_likelihood(

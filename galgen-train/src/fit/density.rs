@@ -4,11 +4,13 @@
 use super::{FitError, Objective, Setting, Training, Validation, pictures};
 use crate::checkpoint::{self, Phase};
 use crate::data::images::{Chosen, ImageSamples};
+use crate::lower::Follow;
 use crate::models::density::Density;
 use crate::params::Parameters;
-use crate::recipe::{DensityPreset, DensityRecipe};
+use crate::recipe::{DensityPreset, DensityRecipe, Regularisation};
 use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::rng::{Philox, Stream};
+use galgen_core::spec::TraceNoise;
 use std::path::Path;
 
 /// Items in a validation batch.
@@ -124,6 +126,15 @@ impl<P: DensityPreset> Setup<'_, P> {
         let x = Tensor::from_vec(points, (chosen.len(), dim), device)?;
         Ok((x, samples.context(chosen, device)?))
     }
+
+    /// Of the traces of `chosen`, where they are estimated.
+    pub fn noise(&self, chosen: &[Chosen], seed: u64) -> Vec<TraceNoise> {
+        let id = |c: &Chosen| self.samples.ids[c.position];
+        chosen
+            .iter()
+            .map(|c| TraceNoise { seed, id: id(c) })
+            .collect()
+    }
 }
 
 impl<P: DensityPreset> Objective for Setup<'_, P> {
@@ -144,14 +155,25 @@ impl<P: DensityPreset> Objective for Setup<'_, P> {
         let chosen = self.samples.choose(recipe.seed, step, recipe.train.batch);
         let key = (recipe.seed ^ NOISE_KEY).wrapping_add(step + 1);
         let (x, context) = self.batch(&chosen, key, &training.device)?;
-        let loss = self
-            .model
-            .log_prob(&training.state.parameters, &x, context.as_ref())?;
+        let weights = recipe.regularisation.unwrap_or(Regularisation::OFF);
+        let asked = Follow {
+            noise: &self.noise(&chosen, key),
+            regularise: weights != Regularisation::OFF,
+        };
+        let parameters = &training.state.parameters;
+        let (log_prob, regularisers) =
+            self.model
+                .log_prob(parameters, &x, context.as_ref(), asked)?;
+        let mut loss = log_prob.mean_all()?.neg()?;
+        if let Some(found) = regularisers {
+            let energy = (found.kinetic_energy.mean_all()? * weights.kinetic_energy)?;
+            loss = ((loss + energy)? + (found.jacobian.mean_all()? * weights.jacobian)?)?;
+        }
         let ids = chosen
             .iter()
             .map(|c| self.samples.ids[c.position])
             .collect();
-        Ok((loss.mean_all()?.neg()?, ids))
+        Ok((loss, ids))
     }
 
     fn validate(&self, training: &Training) -> Result<Validation> {
@@ -160,9 +182,14 @@ impl<P: DensityPreset> Objective for Setup<'_, P> {
         for positions in held_out.chunks(VALIDATION_BATCH) {
             let chosen = self.samples.fixed(positions);
             let (x, context) = self.batch(&chosen, VALIDATION_KEY, &training.device)?;
-            let found = self
+            let asked = Follow {
+                noise: &self.noise(&chosen, VALIDATION_KEY),
+                regularise: false,
+            };
+            let parameters = &training.state.average;
+            let (found, _) = self
                 .model
-                .log_prob(&training.state.average, &x, context.as_ref())?;
+                .log_prob(parameters, &x, context.as_ref(), asked)?;
             let found: Vec<f32> = found.to_vec1()?;
             sum += found.iter().map(|&v| f64::from(v)).sum::<f64>();
         }

@@ -5,11 +5,41 @@ use crate::ops;
 use crate::params::Parameters;
 use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::spec::{
-    Base, Direction, ElementMap, Factors, Flow, Net, Padding, Shape, Transform,
+    Base, Direction, ElementMap, Factors, Flow, Net, Padding, Shape, TraceNoise, Transform,
 };
 
 /// Added to the variances from which a diagonal starts.
 const LEAST_VARIANCE: f64 = 1e-8;
+
+/// What the continuous transforms of a flow are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Follow<'a> {
+    /// Of each item, where a trace is estimated; empty: the default one for all.
+    pub noise: &'a [TraceNoise],
+    /// Whether the regularisers are computed.
+    pub regularise: bool,
+}
+
+/// How costly the paths through the continuous transforms of a flow are, of each item `[b]` (Finlay et al. 2020).
+#[derive(Clone, Debug)]
+pub struct Regularisers {
+    /// The integral over the time of the squared length of the velocity.
+    pub kinetic_energy: Tensor,
+    /// The integral of the sum of the squares of its Jacobian's elements; where the trace is estimated, of the squared
+    /// length of the Jacobian times the signs, whose mean is that.
+    pub jacobian: Tensor,
+}
+
+/// Where a batch arrives.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// `[b, dim]`
+    pub z: Tensor,
+    /// ln |det dz/dx| `[b]`
+    pub log_det: Tensor,
+    /// If they were asked for; 0 for a flow without continuous transforms.
+    pub regularisers: Option<Regularisers>,
+}
 
 /// z = flow(x) `[b, dim]` and ln |det dz/dx| `[b]` for a batch `x` `[b, dim]` (maps in planes).
 pub fn normalise(
@@ -19,23 +49,30 @@ pub fn normalise(
     x: &Tensor,
     context: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor)> {
-    let mut state = State::new(flow, prefix, parameters, x, context)?;
+    let followed = follow(flow, prefix, parameters, x, context, Follow::default())?;
+    Ok((followed.z, followed.log_det))
+}
+
+/// [`normalise`] with what continuous transforms are asked for.
+pub fn follow(
+    flow: &Flow,
+    prefix: &str,
+    parameters: &Parameters,
+    x: &Tensor,
+    context: Option<&Tensor>,
+    follow: Follow,
+) -> Result<Followed> {
+    let mut state = State::new(flow, prefix, parameters, x, context, follow)?;
     for (i, transform) in flow.transforms.iter().enumerate() {
         state.apply(i, transform)?;
     }
     state.finish()
 }
 
-/// ln p(x) of each item `[b]`.
-pub fn log_prob(
-    flow: &Flow,
-    prefix: &str,
-    parameters: &Parameters,
-    x: &Tensor,
-    context: Option<&Tensor>,
-) -> Result<Tensor> {
-    let (z, log_det) = normalise(flow, prefix, parameters, x, context)?;
-    let terms = match flow.base {
+/// ln p of each item `[b]` that has arrived.
+pub fn log_prob(base: Base, followed: &Followed) -> Result<Tensor> {
+    let Followed { z, log_det, .. } = followed;
+    let terms = match base {
         Base::Normal => ((z.sqr()? + (2.0 * std::f64::consts::PI).ln())? * -0.5)?,
         Base::Logistic => {
             let size = z.abs()?;
@@ -55,7 +92,7 @@ pub fn initialise(
     x: &Tensor,
     context: Option<&Tensor>,
 ) -> Result<()> {
-    let mut state = State::new(flow, prefix, parameters, x, context)?;
+    let mut state = State::new(flow, prefix, parameters, x, context, Follow::default())?;
     for (i, transform) in flow.transforms.iter().enumerate() {
         if matches!(transform, Transform::Diagonal) {
             state.standardise(i)?;
@@ -71,6 +108,7 @@ struct State<'a> {
     prefix: &'a str,
     parameters: &'a Parameters,
     context: Option<&'a Tensor>,
+    follow: Follow<'a>,
     /// The active part `[b, n]`.
     x: Tensor,
     /// Its shape.
@@ -78,6 +116,7 @@ struct State<'a> {
     /// What has been split off, the last first.
     finished: Vec<Tensor>,
     log_det: Tensor,
+    regularisers: Option<Regularisers>,
 }
 
 impl<'a> State<'a> {
@@ -87,21 +126,32 @@ impl<'a> State<'a> {
         parameters: &'a Parameters,
         x: &Tensor,
         context: Option<&'a Tensor>,
+        follow: Follow<'a>,
     ) -> Result<Self> {
+        let zero = Tensor::zeros(x.dim(0)?, x.dtype(), x.device())?;
         Ok(State {
             prefix,
             parameters,
             context,
+            follow,
             x: x.clone(),
             shape: flow.shape,
             finished: Vec::new(),
-            log_det: Tensor::zeros(x.dim(0)?, x.dtype(), x.device())?,
+            log_det: zero.clone(),
+            regularisers: follow.regularise.then(|| Regularisers {
+                kinetic_energy: zero.clone(),
+                jacobian: zero,
+            }),
         })
     }
 
-    fn finish(self) -> Result<(Tensor, Tensor)> {
+    fn finish(self) -> Result<Followed> {
         let parts = [vec![self.x], self.finished].concat();
-        Ok((Tensor::cat(&parts, 1)?, self.log_det))
+        Ok(Followed {
+            z: Tensor::cat(&parts, 1)?,
+            log_det: self.log_det,
+            regularisers: self.regularisers,
+        })
     }
 
     fn tensor(&self, i: usize, name: &str) -> Result<&'a Tensor> {
@@ -304,9 +354,20 @@ impl<'a> State<'a> {
             }
             Transform::Continuous(spec) => {
                 let path = format!("{}.{i}.net", self.prefix);
-                let (z, log_det) =
-                    continuous::normalise(spec, &path, self.parameters, &self.x, self.context)?;
-                self.set(&z, &log_det)?;
+                let end = continuous::normalise(
+                    spec,
+                    i,
+                    &path,
+                    self.parameters,
+                    &self.x,
+                    self.context,
+                    self.follow,
+                )?;
+                self.set(&end.z, &end.log_det)?;
+                if let (Some(sum), Some(own)) = (&mut self.regularisers, end.regularisers) {
+                    sum.kinetic_energy = (&sum.kinetic_energy + own.kinetic_energy)?;
+                    sum.jacobian = (&sum.jacobian + own.jacobian)?;
+                }
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Exact densities in training, whatever their family: flows and masked networks.
 
 use super::flow::adjust_initial_values;
-use crate::lower::{forward, initialise, log_prob};
+use crate::lower::{Follow, Regularisers, follow, forward, initialise, log_prob};
 use crate::ops;
 use crate::params::Parameters;
 use candle_core::{Result, Tensor};
@@ -106,19 +106,23 @@ impl Density {
         }
     }
 
-    /// ln p of each item `[b]` of points `[b, dim]`.
+    /// ln p of each item `[b]` of points `[b, dim]`, and what continuous transforms are asked for beside it.
     pub fn log_prob(
         &self,
         parameters: &Parameters,
         x: &Tensor,
         context: Option<&Tensor>,
-    ) -> Result<Tensor> {
+        asked: Follow,
+    ) -> Result<(Tensor, Option<Regularisers>)> {
         match self {
-            Density::Flow(model) => log_prob(&model.flow, "flow", parameters, x, context),
+            Density::Flow(model) => {
+                let end = follow(&model.flow, "flow", parameters, x, context, asked)?;
+                Ok((log_prob(model.flow.base, &end)?, end.regularisers))
+            }
             Density::Made(model) => {
                 let logits = forward(&model.net, "net", parameters, x, context)?;
                 let softplus = ops::activate(&logits, ops::Activation::Softplus)?;
-                ((x * logits)? - softplus)?.sum(1)
+                Ok((((x * logits)? - softplus)?.sum(1)?, None))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The models: every family, every kind of net and flow, every density of pixels.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use galgen_core::card::Card;
@@ -55,6 +56,7 @@ pub fn cases() -> Vec<Case> {
     autoencoders(&mut all);
     vector_flows(&mut all);
     image_flows(&mut all);
+    all.push(Case::small("ffjord-estimated", many_dimensions));
     all.push(Case::small("made", made));
     pixel_cnns(&mut all);
     all
@@ -176,6 +178,7 @@ fn vector_flows(all: &mut Vec<Case>) {
                 hidden: vec![8],
                 activation: Act::Tanh,
                 frequencies: 2,
+                trace: None,
             },
             Base::Normal,
         ),
@@ -198,6 +201,25 @@ fn vector_flows(all: &mut Vec<Case>) {
         let geometry = Geometry::columns(names);
         all.push(Case::small(name, move || flow(&preset, &geometry)));
     }
+}
+
+/// More columns than an exact trace may have.
+fn many_dimensions() -> Vec<u8> {
+    let preset = FlowPreset {
+        levels: None,
+        logit: None,
+        base: Base::Normal,
+        network: FlowNetwork::Continuous {
+            hidden: vec![7],
+            activation: Act::Tanh,
+            frequencies: 0,
+            trace: None,
+        },
+    };
+    flow(
+        &preset,
+        &Geometry::columns((0..70).map(|i| format!("c{i}")).collect()),
+    )
 }
 
 fn image_flows(all: &mut Vec<Case>) {

@@ -6,7 +6,7 @@ use galgen_core::math::act::Act;
 use galgen_core::math::spline::{Knots, SplineSpec};
 use galgen_core::spec::{
     Base, Continuous, Degrees, Direction, ElementMap, Factors, Flow, Layer, Made, Net, Scale,
-    Shape, Solver, Transform, Velocity,
+    Shape, Solver, Trace, Transform, Velocity,
 };
 
 /// The flows.
@@ -317,6 +317,7 @@ pub fn continuous_flows() -> Vec<FlowCase> {
             vec![Transform::Continuous(Continuous {
                 velocity,
                 frequencies,
+                trace: Trace::Exact,
                 solver,
             })],
         ),
@@ -360,5 +361,43 @@ pub fn continuous_flows() -> Vec<FlowCase> {
         case("free-form field", 301, 3, 1, free, 0),
         case("time as waves", 302, 2, 0, waves, 3),
         case("planar field", 303, 3, 1, planar, 0),
+    ]
+}
+
+/// Continuous flows whose trace is estimated, one of more dimensions than an exact one may have, and two fields in a row.
+pub fn estimated_flows() -> Vec<FlowCase> {
+    let solver = Solver {
+        relative: 1e-9,
+        absolute: 1e-9,
+        max_steps: 2000,
+    };
+    let field = |dim: usize, hidden: usize| {
+        let layers = vec![
+            Layer::AppendContext,
+            Layer::linear(hidden),
+            act(Act::Tanh),
+            Layer::residual(vec![Layer::linear(hidden), act(Act::Softplus)]),
+            Layer::linear(dim),
+        ];
+        Transform::Continuous(Continuous {
+            velocity: Velocity::Net(Net {
+                input: Shape::Vector(dim),
+                context: 2,
+                layers,
+            }),
+            frequencies: 0,
+            trace: Trace::Hutchinson,
+            solver,
+        })
+    };
+    let case = |name, seed, dim, transforms| FlowCase {
+        name,
+        flow: Flow::vector(dim, 1, transforms),
+        seed,
+    };
+    vec![
+        case("estimated trace", 311, 3, vec![field(3, 9)]),
+        case("many dimensions", 312, 70, vec![field(70, 12)]),
+        case("two fields", 313, 4, vec![field(4, 7), field(4, 8)]),
     ]
 }

@@ -5,8 +5,10 @@ use super::Referee;
 use super::element::{affine, bisect, element, solve};
 use crate::compare::Trace;
 use crate::scalar;
+use galgen_core::rng::{Philox, Stream};
 use galgen_core::spec::{
-    Continuous, Direction, ElementMap, Factors, Flow, Net, Shape, Transform, Velocity,
+    self, Continuous, Direction, ElementMap, Factors, Flow, Net, Shape, TraceNoise, Transform,
+    Velocity,
 };
 
 /// Equal steps of the classical Runge-Kutta rule.
@@ -55,6 +57,29 @@ impl Referee {
         }
     }
 
+    /// Of a vector's way from data to noise through continuous transforms alone: the integrals over the time of the
+    /// squared velocity and of the squares of its Jacobian's elements, or of the Jacobian times the signs.
+    pub fn regularisers(&self, flow: &Flow, prefix: &str, x: &[f64], context: &[f64]) -> [f64; 2] {
+        let (mut x, mut sums) = (x.to_vec(), [0.0; 2]);
+        for (i, transform) in flow.transforms.iter().enumerate() {
+            let Transform::Continuous(continuous) = transform else {
+                panic!("{transform:?}, expected a continuous transform");
+            };
+            let one = One {
+                referee: self,
+                index: i,
+                path: format!("{prefix}.{i}"),
+                direction: Direction::Normalise,
+                extents: extents(flow.shape),
+                context,
+            };
+            let [_, energy, squares] = one.continuous(continuous, &mut x);
+            sums[0] += energy;
+            sums[1] += squares;
+        }
+        sums
+    }
+
     /// After every transform, in the order of application, by its index: the `dim` values, then
     /// ln |det| of that transform.
     pub fn flow_trace(
@@ -80,6 +105,7 @@ impl Referee {
             let len = active[i].iter().product::<usize>();
             let one = One {
                 referee: self,
+                index: i,
                 path: format!("{prefix}.{i}"),
                 direction,
                 extents: active[i],
@@ -92,9 +118,28 @@ impl Referee {
     }
 }
 
+/// The i-th unit vector of n.
+fn unit(i: usize, n: usize) -> Vec<f64> {
+    (0..n).map(|j| f64::from(u8::from(i == j))).collect()
+}
+
+/// The signs of a transform, bit by bit.
+fn signs(noise: TraceNoise, transform: usize, n: usize) -> Vec<f64> {
+    let mut rng = Philox::new(noise.seed, noise.id, Stream::Trace);
+    rng.skip_to(65_536 * transform as u32);
+    let words: Vec<u32> = (0..n.div_ceil(32)).map(|_| rng.next_u32()).collect();
+    (0..n)
+        .map(|i| match words[i / 32] & (1 << (i % 32)) {
+            0 => -1.0,
+            _ => 1.0,
+        })
+        .collect()
+}
+
 /// One transform on its active part.
 struct One<'a> {
     referee: &'a Referee,
+    index: usize,
     path: String,
     direction: Direction,
     extents: Extents,
@@ -199,7 +244,7 @@ impl One<'_> {
             }
             Transform::Split { keep: _ } => 0.0,
             Transform::Planar => self.planar(v),
-            Transform::Continuous(continuous) => self.continuous(continuous, v),
+            Transform::Continuous(continuous) => self.continuous(continuous, v)[0],
         }
     }
 
@@ -347,20 +392,34 @@ impl One<'_> {
         sign * (1.0 + (1.0 - a.tanh().powi(2)) * wu).ln()
     }
 
-    fn continuous(&self, continuous: &Continuous, v: &mut [f64]) -> f64 {
+    /// ln |det|, and the integrals of the squared velocity and of the squares of its Jacobian's elements, or of the
+    /// Jacobian times the signs.
+    fn continuous(&self, continuous: &Continuous, v: &mut [f64]) -> [f64; 3] {
         let n = v.len();
+        let signs = signs(self.referee.noise, self.index, n);
         let slope = |t: f64, x: &[f64]| -> Vec<f64> {
             let velocity = |x: &[f64]| self.velocity(continuous, t, x);
             let mut out = velocity(x);
-            let trace: f64 = (0..n)
-                .map(|i| {
-                    let (mut up, mut down) = (x.to_vec(), x.to_vec());
-                    up[i] += STEP;
-                    down[i] -= STEP;
-                    (velocity(&up)[i] - velocity(&down)[i]) / (2.0 * STEP)
-                })
-                .sum();
-            out.push(trace);
+            // How the velocity grows along a direction.
+            let growth = |along: &[f64]| -> Vec<f64> {
+                let moved = |step: f64| -> Vec<f64> {
+                    x.iter().zip(along).map(|(x, e)| x + step * e).collect()
+                };
+                let (up, down) = (velocity(&moved(STEP)), velocity(&moved(-STEP)));
+                let slope = |(up, down): (&f64, &f64)| (up - down) / (2.0 * STEP);
+                up.iter().zip(&down).map(slope).collect()
+            };
+            let (mut trace, mut squares) = (0.0, 0.0);
+            for along in match continuous.trace {
+                spec::Trace::Exact => (0..n).map(|i| unit(i, n)).collect(),
+                spec::Trace::Hutchinson => vec![signs.clone()],
+            } {
+                let growth = growth(&along);
+                trace += growth.iter().zip(&along).map(|(g, e)| g * e).sum::<f64>();
+                squares += growth.iter().map(|g| g * g).sum::<f64>();
+            }
+            let energy = out.iter().map(|v| v * v).sum();
+            out.extend([trace, energy, squares]);
             out
         };
         let (mut t, h) = match self.direction {
@@ -368,7 +427,7 @@ impl One<'_> {
             Direction::Generate => (1.0, -1.0 / TIME_STEPS as f64),
         };
         let mut state = v.to_vec();
-        state.push(0.0);
+        state.extend([0.0; 3]);
         for _ in 0..TIME_STEPS {
             let ahead =
                 |k: &[f64], h: f64| -> Vec<f64> { (0..n).map(|i| state[i] + h * k[i]).collect() };
@@ -376,13 +435,13 @@ impl One<'_> {
             let b = slope(t + h / 2.0, &ahead(&a, h / 2.0));
             let c = slope(t + h / 2.0, &ahead(&b, h / 2.0));
             let d = slope(t + h, &ahead(&c, h));
-            for i in 0..=n {
+            for i in 0..n + 3 {
                 state[i] += h / 6.0 * (a[i] + 2.0 * b[i] + 2.0 * c[i] + d[i]);
             }
             t += h;
         }
         v.copy_from_slice(&state[..n]);
-        state[n]
+        [state[n], state[n + 1], state[n + 2]]
     }
 
     fn velocity(&self, continuous: &Continuous, t: f64, x: &[f64]) -> Vec<f64> {

@@ -4,7 +4,7 @@ use super::FlowModel;
 use super::nets::Build;
 use crate::math::act::Act;
 use crate::spec::{
-    Base, Continuous, Direction, ElementMap, Factors, Flow, Layer, Shape, Solver, SpecError,
+    Base, Continuous, Direction, ElementMap, Factors, Flow, Layer, Shape, Solver, SpecError, Trace,
     Transform, Velocity,
 };
 use crate::stamp::Geometry;
@@ -125,6 +125,9 @@ pub enum FlowNetwork {
         /// See [`Continuous::frequencies`].
         #[serde(default)]
         frequencies: usize,
+        /// `exact` or `hutchinson`; without it exact up to 64 dimensions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<Trace>,
     },
     /// Planar CNF: a mean of neurons whose weights a dense net computes from the time.
     ContinuousPlanar {
@@ -227,6 +230,7 @@ impl FlowPreset {
                 hidden,
                 activation,
                 frequencies,
+                trace,
             } => {
                 let time = frequencies.saturating_mul(2).max(1);
                 let inner = Build {
@@ -236,6 +240,7 @@ impl FlowPreset {
                 transforms.push(Transform::Continuous(Continuous {
                     velocity: Velocity::Net(inner.dense(dim, hidden, *activation, dim)),
                     frequencies: *frequencies,
+                    trace: trace.unwrap_or(Trace::of_dimensions(dim)),
                     solver: Solver::default(),
                 }));
             }
@@ -245,6 +250,7 @@ impl FlowPreset {
                 transforms.push(Transform::Continuous(Continuous {
                     velocity: Velocity::Planar { width: *width, net },
                     frequencies: 0,
+                    trace: Trace::Exact,
                     solver: Solver::default(),
                 }));
             }
@@ -403,6 +409,7 @@ mod tests {
                     hidden: hidden.clone(),
                     activation: Act::Tanh,
                     frequencies: 2,
+                    trace: None,
                 },
                 1,
             ),
