@@ -6,7 +6,6 @@ use super::bias::channel_sum;
 use super::math::Math;
 use super::real::{Real, by_type, dispatch};
 use super::threads::for_chunks;
-use super::{has_kernels, portable};
 #[cfg(feature = "cuda")]
 use crate::cuda;
 #[cfg(feature = "cuda")]
@@ -47,9 +46,6 @@ pub fn bias_activate(x: &Tensor, bias: &Tensor, act: Activation) -> Result<Tenso
             x.shape(),
             bias.shape()
         );
-    }
-    if !has_kernels(x) {
-        return portable::bias_activate(x, bias, act);
     }
     x.contiguous()?
         .apply_op2(&bias.contiguous()?, BiasAct { act, order: 0 })

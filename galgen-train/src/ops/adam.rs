@@ -4,7 +4,6 @@ use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Va
 
 use super::math::Math;
 use super::real::{Real, by_type, dispatch};
-use super::{has_kernels, portable};
 #[cfg(feature = "cuda")]
 use crate::cuda;
 #[cfg(feature = "cuda")]
@@ -75,9 +74,6 @@ pub fn adam_step(
         );
     }
     let grad = grad.detach().contiguous()?;
-    if !has_kernels(param) {
-        return portable::adam_step(param, &grad, first, second, step, adam);
-    }
     let (c1, c2) = adam.unbias(step);
     let Adam {
         lr,

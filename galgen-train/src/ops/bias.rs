@@ -4,13 +4,9 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::math::Math;
 use super::real::{Real, by_type, dispatch};
-use super::{has_kernels, portable};
 
 /// `[b, c, h, w]` to `[c]`: the sum over batch, rows and columns, in f64 steps that do not drift. Differentiable.
 pub fn channel_sum(x: &Tensor) -> Result<Tensor> {
-    if !has_kernels(x) {
-        return portable::channel_sum(x);
-    }
     x.contiguous()?.apply_op1(ChannelSum)
 }
 

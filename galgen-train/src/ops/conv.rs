@@ -10,7 +10,6 @@ use super::maps::{Padded, Phase, interleave, spread};
 use super::real::{Real, by_type};
 use super::shift::{Packed, Taps, outer, product};
 use super::threads::for_chunks;
-use super::{has_kernels, portable};
 #[cfg(feature = "cuda")]
 use crate::cuda;
 #[cfg(feature = "cuda")]
@@ -52,9 +51,6 @@ pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding) -> Result
         );
     }
     let (oh, ow) = ((ph - kh) / stride + 1, (pw - kw) / stride + 1);
-    if !has_kernels(x) {
-        return portable::conv2d(x, w, stride, padding);
-    }
     let g = Geometry {
         c,
         o,
@@ -93,9 +89,6 @@ pub fn conv_transpose2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding)
         );
     }
     let (h, wd) = (fh - top - bottom, fw - left - right);
-    if !has_kernels(x) {
-        return portable::conv_transpose2d(x, w, stride, padding);
-    }
     let g = Geometry {
         c,
         o,
@@ -137,9 +130,6 @@ pub fn conv2d_weight_grad(
             x.shape(),
             y.shape()
         );
-    }
-    if !has_kernels(x) {
-        return portable::conv2d_weight_grad(x, y, kernel, stride, padding);
     }
     let g = Geometry {
         c,

@@ -12,7 +12,6 @@ mod depthwise;
 mod maps;
 mod math;
 mod norm;
-mod portable;
 mod random;
 mod real;
 mod shift;
@@ -31,15 +30,6 @@ pub use random::normals;
 pub use spectral::{Filter, coloured};
 pub use threads::threads;
 pub use upsample::{upsample_nearest2x, upsample2x_conv3x3};
-
-/// Whether the kernels of this module take `x`; the operations of [`portable`] take the rest.
-fn has_kernels(x: &candle_core::Tensor) -> bool {
-    #[cfg(test)]
-    if tests::portable::ONLY_PORTABLE.get() {
-        return false;
-    }
-    x.device().is_cpu() || cfg!(feature = "cuda") && x.device().is_cuda()
-}
 
 #[cfg(test)]
 mod tests;

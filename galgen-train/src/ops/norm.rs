@@ -6,7 +6,6 @@ use super::bias::channel_sum;
 use super::math::Math;
 use super::real::{Real, by_type, dispatch};
 use super::threads::for_chunks;
-use super::{has_kernels, portable};
 #[cfg(feature = "cuda")]
 use crate::cuda;
 #[cfg(feature = "cuda")]
@@ -29,9 +28,6 @@ pub fn group_norm(
             weight.shape(),
             bias.shape()
         );
-    }
-    if !has_kernels(x) {
-        return portable::group_norm(x, groups, weight, bias, eps);
     }
     let len = c / groups * h * w;
     let z = x

@@ -1,4 +1,5 @@
-pub(super) mod portable;
+mod by_candle;
+mod candle_ops;
 
 use super::*;
 use candle_core::{DType, Device, Result, Tensor, Var};

@@ -1,20 +1,19 @@
-//! The operations of this module made of candle's own, for devices without these kernels (CUDA).
+//! The operations of [`crate::ops`] made of candle's own: the oracle of their kernels.
 //!
-//! Values and gradients are those of the CPU kernels, and a test compares both on the CPU. Three habits of candle
-//! 0.11 decide the formulas: its strided convolution has no gradient for rows that the kernel never reaches, its
-//! ReLU has slope 1 at zero, and a gradient through an infinity is NaN although the product would be zero.
+//! Three habits of candle 0.11 decide the formulas: its strided convolution has no gradient for rows that the kernel never
+//! reaches, its ReLU has slope 1 at zero, and a gradient through an infinity is NaN although the product would be zero.
 
 use candle_core::{Result, Tensor, Var};
 
-use super::{Activation, Adam, Padding};
+use crate::ops::{Activation, Adam, Padding};
 
-/// See [`super::conv2d`]; the shapes fit. Maps and weights may have any strides.
+/// See [`crate::ops::conv2d`]; the shapes fit. Maps and weights may have any strides.
 pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding) -> Result<Tensor> {
     let (_, _, kh, kw) = w.dims4()?;
     read_part(x, (kh, kw), stride, padding)?.conv2d(w, 0, stride, 1, 1)
 }
 
-/// See [`super::conv_transpose2d`]; `x` is `[b, o, oh, ow]`, the shapes fit.
+/// See [`crate::ops::conv_transpose2d`]; `x` is `[b, o, oh, ow]`, the shapes fit.
 pub fn conv_transpose2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding) -> Result<Tensor> {
     let full = x.contiguous()?.conv_transpose2d(w, 0, 0, stride, 1)?;
     let (_, _, h, wd) = full.dims4()?;
@@ -23,7 +22,7 @@ pub fn conv_transpose2d(x: &Tensor, w: &Tensor, stride: usize, padding: Padding)
         .contiguous()
 }
 
-/// See [`super::conv2d_weight_grad`]: a convolution whose batch is the channels, whose channels are the batch and
+/// See [`crate::ops::conv2d_weight_grad`]: a convolution whose batch is the channels, whose channels are the batch and
 /// whose kernel is the gradient `y`, dilated by the stride.
 pub fn conv2d_weight_grad(
     x: &Tensor,
@@ -58,7 +57,7 @@ fn read_part(
         .contiguous()
 }
 
-/// See [`super::bias_activate`]; `bias` is `[c]`.
+/// See [`crate::ops::bias_activate`]; `bias` is `[c]`.
 pub fn bias_activate(x: &Tensor, bias: &Tensor, act: Activation) -> Result<Tensor> {
     activate(&x.broadcast_add(&bias.reshape((1, (), 1, 1))?)?, act)
 }
@@ -86,12 +85,12 @@ fn log1p(u: &Tensor) -> Result<Tensor> {
     lost.where_cond(u, &(sum.log()? * factor)?)
 }
 
-/// See [`super::channel_sum`].
+/// See [`crate::ops::channel_sum`].
 pub fn channel_sum(x: &Tensor) -> Result<Tensor> {
     x.sum((0, 2, 3))
 }
 
-/// See [`super::group_norm`]; the shapes fit.
+/// See [`crate::ops::group_norm`]; the shapes fit.
 pub fn group_norm(
     x: &Tensor,
     groups: usize,
@@ -109,7 +108,7 @@ pub fn group_norm(
         .broadcast_add(&bias.reshape((1, (), 1, 1))?)
 }
 
-/// See [`super::adam_step`]; the shapes agree and `step` is at least 1.
+/// See [`crate::ops::adam_step`]; the shapes agree and `step` is at least 1.
 pub fn adam_step(
     param: &Var,
     grad: &Tensor,

@@ -1,19 +1,8 @@
-//! The operations for other devices, run on the CPU in f64 and compared with the CPU kernels.
+//! The kernels in f64 against the same operations made of candle's own.
 
-use super::{cases, close, flat, numbers, var};
-use crate::models::flow_vae::{Batch, Learner};
-use crate::ops::{self, Activation, Adam, Padding, portable, upsample};
-use crate::params::Parameters;
+use super::{by_candle, cases, close, flat, numbers, var};
+use crate::ops::{self, Activation, Adam, Padding, upsample};
 use candle_core::{DType, Device, Result, Tensor, Var};
-use galgen_core::models::FlowVaePreset;
-use galgen_core::stamp::Geometry;
-use std::cell::Cell;
-use std::collections::BTreeMap;
-
-thread_local! {
-    /// Makes this thread use the portable operations on the CPU too.
-    pub(in crate::ops) static ONLY_PORTABLE: Cell<bool> = const { Cell::new(false) };
-}
 
 /// Both ways sum the same terms in another order: a few hundred roundings of f64.
 const TOLERANCE: f64 = 1e-12;
@@ -67,7 +56,7 @@ fn convolutions() {
         same(
             name,
             &[&x, &w],
-            |a| portable::conv2d(&a[0], &a[1], s, p),
+            |a| by_candle::conv2d(&a[0], &a[1], s, p),
             |a| ops::conv2d(&a[0], &a[1], s, p),
         );
         let kernel = (w[2], w[3]);
@@ -75,7 +64,7 @@ fn convolutions() {
         same(
             &format!("{name}, weight gradient"),
             &[&x, y.dims()],
-            |a| portable::conv2d_weight_grad(&a[0], &a[1], kernel, s, p),
+            |a| by_candle::conv2d_weight_grad(&a[0], &a[1], kernel, s, p),
             |a| ops::conv2d_weight_grad(&a[0], &a[1], kernel, s, p),
         );
     }
@@ -99,7 +88,7 @@ fn transposed_convolutions() {
         same(
             &format!("kernel {k}, stride {s}, {p:?}"),
             &[&[2, 3, 4, 5], &[3, 2, k, k]],
-            |a| portable::conv_transpose2d(&a[0], &a[1], s, p),
+            |a| by_candle::conv_transpose2d(&a[0], &a[1], s, p),
             |a| ops::conv_transpose2d(&a[0], &a[1], s, p),
         );
     }
@@ -122,7 +111,7 @@ fn upsampling_of_a_map_with_another_use() {
             let kernel = upsample::transposed_kernel(&a[1])?;
             both(
                 &a[0],
-                portable::conv_transpose2d(&a[0], &kernel, 2, Padding::all(1))?,
+                by_candle::conv_transpose2d(&a[0], &kernel, 2, Padding::all(1))?,
             )
         },
         |a| {
@@ -138,7 +127,7 @@ fn activations() {
         same(
             &format!("{act:?}"),
             &[&[2, 3, 3, 5], &[3]],
-            |a| portable::bias_activate(&a[0], &a[1], act),
+            |a| by_candle::bias_activate(&a[0], &a[1], act),
             |a| ops::bias_activate(&a[0], &a[1], act),
         );
     }
@@ -158,7 +147,7 @@ fn activations_in_single_precision_far_out() {
         let y = if ours {
             ops::bias_activate(&x, &zero, act)
         } else {
-            portable::bias_activate(&x, &zero, act)
+            by_candle::bias_activate(&x, &zero, act)
         };
         let y = y.unwrap();
         let grads = y.sum_all().unwrap().backward().unwrap();
@@ -197,7 +186,7 @@ fn channel_sums() {
     same(
         "channel sum",
         &[&[2, 3, 7, 5]],
-        |a| portable::channel_sum(&a[0]),
+        |a| by_candle::channel_sum(&a[0]),
         |a| ops::channel_sum(&a[0]),
     );
 }
@@ -208,7 +197,7 @@ fn group_norms() {
         same(
             &format!("{groups} groups"),
             &[&[2, 4, 3, 5], &[4], &[4]],
-            |a| portable::group_norm(&a[0], groups, &a[1], &a[2], 1e-5),
+            |a| by_candle::group_norm(&a[0], groups, &a[1], &a[2], 1e-5),
             |a| ops::group_norm(&a[0], groups, &a[1], &a[2], 1e-5),
         );
     }
@@ -225,78 +214,11 @@ fn adam_steps() {
     let (theirs, ours) = (state(), state());
     for step in 1..=5 {
         let g = var(&[3, 4], 50 + step);
-        portable::adam_step(&theirs[0], &g, &theirs[1], &theirs[2], step, &settings).unwrap();
+        by_candle::adam_step(&theirs[0], &g, &theirs[1], &theirs[2], step, &settings).unwrap();
         ops::adam_step(&ours[0], &g, &ours[1], &ours[2], step, &settings).unwrap();
     }
     for (a, b) in theirs.iter().zip(&ours) {
         close(a, b, TOLERANCE, "parameter or moment after five steps");
     }
     assert!(flat(&ours[0]).iter().all(|&p| p != 0.0));
-}
-
-/// Losses and every gradient of a small flow-VAE: nothing but the portable operations is then in the graph, as on a
-/// GPU.
-#[test]
-fn a_training_step() {
-    const STAMPS: usize = 3;
-    const SIDE: usize = 16;
-    let geometry = Geometry {
-        side: SIDE,
-        bands: vec!["r".into()],
-        half_light_radius: Some(2.0),
-    };
-    let preset = FlowVaePreset {
-        latent: 4,
-        channels: vec![8, 6, 4],
-        flow_blocks: 2,
-        flow_hidden: 8,
-        flow_bins: 4,
-        ..FlowVaePreset::default()
-    };
-    let model = preset.build(&geometry, 2).unwrap();
-    let mut specs = model.encoder.tensors("encoder").unwrap();
-    specs.extend(model.decoder.tensors("decoder").unwrap());
-    specs.extend(model.flow.tensors("flow").unwrap());
-    let p = Parameters::initialise(&specs, 7, DType::F64, &Device::Cpu).unwrap();
-    let learner = Learner::new(&model, &geometry, &p, DType::F64, &Device::Cpu).unwrap();
-    let light = var(&[STAMPS, 1, SIDE, SIDE], 1).sqr().unwrap();
-    let batch = Batch {
-        stamps: (light / 100.0).unwrap(),
-        observed: Tensor::ones((STAMPS, 1, SIDE, SIDE), DType::F64, &Device::Cpu).unwrap(),
-        sky: Tensor::full(1e-3, (STAMPS, 1, 1, 1), &Device::Cpu).unwrap(),
-        psf: None,
-        noise: None,
-        context: Some(var(&[STAMPS, 2], 2).as_detached_tensor()),
-    };
-    let normals = var(&[STAMPS, model.latent], 3).as_detached_tensor();
-    let step = |only_portable| -> Result<BTreeMap<String, Tensor>> {
-        ONLY_PORTABLE.set(only_portable);
-        let elbo = learner.elbo(&batch, &normals)?;
-        let flow = learner.flow_loss(&normals, batch.context.as_ref())?;
-        let loss = ((&elbo.reconstruction + &elbo.divergence)? + &flow)?;
-        let grads = loss.backward()?;
-        ONLY_PORTABLE.set(false);
-        let gradient = |(name, v): (&str, &Var)| {
-            let g = grads
-                .get(v)
-                .unwrap_or_else(|| panic!("no gradient of {name}"));
-            (name.to_string(), g.clone())
-        };
-        let mut found: BTreeMap<_, _> = p.iter(&[""]).map(gradient).collect();
-        found.insert("reconstruction".into(), elbo.reconstruction);
-        found.insert("divergence".into(), elbo.divergence);
-        found.insert("flow loss".into(), flow);
-        Ok(found)
-    };
-    let (theirs, ours) = (step(true).unwrap(), step(false).unwrap());
-    for (name, ours) in &ours {
-        // Through twenty layers the roundings grow.
-        close(&theirs[name], ours, 100.0 * TOLERANCE, name);
-    }
-    for part in ["encoder.", "decoder.", "flow."] {
-        let learns = |(name, g): (&String, &Tensor)| {
-            name.starts_with(part) && flat(g).iter().any(|g| g.abs() > 1e-3)
-        };
-        assert!(ours.iter().any(learns), "{part} has no gradient");
-    }
 }
