@@ -49,7 +49,7 @@ fn straight(dim: usize) -> Flow {
     Flow::vector(dim, CONTEXT, vec![linear])
 }
 
-fn weights(flow: &Flow, seed: u64, size: f32) -> Weights {
+fn weights(flow: &Flow, seed: u64, size: f32) -> Weights<'static> {
     random_weights(&flow.tensors("flow").expect("valid"), &mut rng(seed), size)
 }
 
@@ -89,7 +89,9 @@ fn a_straight_field_has_the_trace_of_its_matrix() {
     for (dim, typical) in [(2, 0.65), (8, 1.3), (64, 3.6)] {
         let flow = straight(dim);
         let weights = weights(&flow, 31 + dim as u64, 0.46);
-        let matrix = weights.get("flow.0.net.0.weight").to_vec();
+        let matrix = weights
+            .get("flow.0.net.0.weight")
+            .expect("a tensor of the net");
         let w = |i: usize, j: usize| f64::from(matrix[i * dim + j]);
         let plan = FlowPlan::new(&flow, "flow", &weights, Simd::detect()).expect("a plan");
         let x = point(dim);
