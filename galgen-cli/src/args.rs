@@ -83,6 +83,8 @@ Autoencoders and autoregressive models also have
 and plain autoencoders no likelihood: log_prob_latent and this error are their scores. The
 log_likelihood of an autoregressive model is exact; it has no latent and no elbo. Its --maps shows
 which pixels are unlikely: planes of ln p(pixel | pixels before it) and of pixel minus its mean.
+That of a flow is exact too, but an estimate where a continuous flow estimates its trace (`inspect`
+shows it): another --seed gives another one.
 
 Densities are over pixels in units of the model's intensity: compare them between stamps of one
 model, not between models of different geometry. The columns `flags` are those of generate.";

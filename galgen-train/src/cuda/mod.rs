@@ -235,7 +235,7 @@ fn matmul<T: Scalar>(
     Ok(c)
 }
 
-/// The storage's device and type, for errors.
+/// The device that a storage lies on.
 fn device_of(s: &CudaStorage) -> &CudaDevice {
     s.device()
 }
