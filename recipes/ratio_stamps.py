@@ -22,8 +22,11 @@ BRIGHTEST = 10
 if len(sys.argv) != 3:
     sys.exit(__doc__)
 data = pathlib.Path(sys.argv[1]).read_bytes()
-(size,) = struct.unpack("<Q", data[:8])
-entry = json.loads(data[8 : 8 + size])["stamps"]
+try:
+    (size,) = struct.unpack("<Q", data[:8])
+    entry = json.loads(data[8 : 8 + size])["stamps"]
+except (struct.error, ValueError, KeyError):
+    sys.exit(f"{sys.argv[1]}: not a training set, expected a file of `galgen-train prepare` or `sersic`")
 start, end = entry["data_offsets"]
 n, bands, h, w = entry["shape"]
 if (entry["dtype"], bands, h, w) != ("F32", 1, 64, 64):

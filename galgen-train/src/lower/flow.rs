@@ -172,10 +172,9 @@ impl<'a> State<'a> {
     /// What [`product`] needs for `n` features: below, on and above the diagonal, and the order of the rows.
     fn masks(&self, i: usize, n: usize, order: &[u32]) -> Result<[Tensor; 4]> {
         let mask = |name, keep: fn(usize, usize) -> bool| {
-            let values = (0..n * n)
-                .map(|at| f32::from(keep(at / n, at % n)))
-                .collect();
             self.constant(i, name, |on| {
+                let values = (0..n * n).map(|at| f32::from(keep(at / n, at % n)));
+                let values = values.collect();
                 Tensor::from_vec(values, (n, n), on)?.to_dtype(self.x.dtype())
             })
         };
