@@ -239,11 +239,20 @@ pub(crate) unsafe fn guard(
             return galgen_status::StructSize;
         }
     }
-    let result = match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(result) => result,
-        Err(payload) => Err(Failure::panicked(&*payload)),
-    };
-    let (code, message) = match &result {
+    let result = catch_unwind(AssertUnwindSafe(body))
+        .unwrap_or_else(|payload| Err(Failure::panicked(&*payload)));
+    // SAFETY: NULL, or checked above.
+    unsafe { report(error, &result) }
+}
+
+/// Writes `result` to the caller's `error` and gives its code. Once for all bodies: a copy of it in each function
+/// of the interface would be a hundredth of the library.
+///
+/// # Safety
+/// `error` is NULL or points to a `galgen_error` that may be written.
+#[inline(never)]
+unsafe fn report(error: *mut galgen_error, result: &Result<(), Failure>) -> galgen_status {
+    let (code, message) = match result {
         Ok(()) => (galgen_status::Ok, ""),
         Err(failure) => (failure.code, failure.message.as_str()),
     };
@@ -256,7 +265,7 @@ pub(crate) unsafe fn guard(
         for (to, &from) in filled.message.iter_mut().zip(&message.as_bytes()[..end]) {
             *to = from as c_char;
         }
-        // SAFETY: checked above; the caller owns it for the length of this call.
+        // SAFETY: by the contract of this function; the caller owns it for the length of this call.
         unsafe { filled.write_to(error) };
     }
     code

@@ -91,10 +91,15 @@ struct Header {
     labelled_at: Option<u64>,
 }
 
-/// What a checkpoint belongs to: a recipe and the data that it is trained on, of which `data` is a digest.
-pub fn identity(recipe: &impl Serialize, data: u64) -> Result<String, String> {
-    let text = toml::to_string(recipe).map_err(|e| e.to_string())?;
-    Ok(format!("{text}# data {data:016x}\n"))
+/// What a checkpoint belongs to: a recipe, the data that it is trained on, of which `data` is a digest, and the model that
+/// it starts from, with the digest `start`.
+pub fn identity(recipe: &impl Serialize, data: u64, start: Option<u64>) -> Result<String, String> {
+    let mut text = toml::to_string(recipe).map_err(|e| e.to_string())?;
+    text += &format!("# data {data:016x}\n");
+    if let Some(start) = start {
+        text += &format!("# start {start:016x}\n");
+    }
+    Ok(text)
 }
 
 /// Writes `state` to `path` in place of what was there, never a part of it. `owner` is the
@@ -158,7 +163,7 @@ pub fn load(path: &Path, owner: &str, device: &Device) -> Result<State, String> 
     let header: Header = serde_json::from_str(header).map_err(|e| broken(&e))?;
     if header.owner != owner {
         return Err(format!(
-            "checkpoint {name} belongs to another recipe or other data: choose another --out, or restore them"
+            "checkpoint {name} belongs to another recipe, other data or another --start: choose another --out, or restore them"
         ));
     }
     let part = |prefix: &str| -> candle_core::Result<Vec<(String, Tensor)>> {

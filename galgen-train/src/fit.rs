@@ -10,7 +10,10 @@ pub mod density;
 pub mod flow_vae;
 mod pictures;
 pub mod pixel_cnn;
+mod start;
 pub mod vae;
+
+pub use start::Start;
 
 use crate::checkpoint::{self, Phase, Record, State};
 use crate::optim::{Adam, average_decay, update_average};
@@ -19,28 +22,38 @@ use crate::recipe::Stage;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Name of the checkpoint in the output directory.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 
-/// What identifies a training and where it writes.
+/// Where a training computes and writes, and where it begins.
 #[derive(Clone, Copy)]
-pub struct Setting<'a> {
-    /// Name of the model, for the titles of figures.
-    pub name: &'a str,
-    /// Seed of every random number.
-    pub seed: u64,
-    /// What a checkpoint belongs to: see [`checkpoint::identity`].
-    pub identity: &'a str,
+pub struct Run<'a> {
     /// Directory of the checkpoint and the pictures.
     pub directory: &'a Path,
     /// Where to compute.
     pub device: &'a Device,
+    /// The model whose weights come first; without it they are random.
+    pub start: Option<&'a Start>,
     /// Continue the checkpoint in `directory` instead of refusing it.
     pub resume: bool,
     /// Show nothing on the terminal.
     pub quiet: bool,
+}
+
+impl<'a> Run<'a> {
+    /// A training from random weights on the CPU, without a word.
+    pub fn new(directory: &'a Path) -> Self {
+        Run {
+            directory,
+            device: &Device::Cpu,
+            start: None,
+            resume: false,
+            quiet: true,
+        }
+    }
 }
 
 /// A training in progress, of whatever family.
@@ -55,6 +68,8 @@ pub struct Training {
     pub directory: PathBuf,
     /// Where to compute.
     pub device: Device,
+    /// [`Start::provenance`] of the model that came first.
+    pub start: Option<serde_json::Value>,
     identity: String,
     pub(crate) quiet: bool,
 }
@@ -124,20 +139,24 @@ pub enum FitError {
 }
 
 impl Training {
-    /// Starts a training in `phase` with the parameters that `initial` makes, or continues the checkpoint in
-    /// the directory.
+    /// Starts a training of `recipe`, called `name`, on data of this digest in `phase`, with the parameters that `initial`
+    /// makes or those of [`Run::start`]; or continues the checkpoint in the directory.
     pub fn open(
-        setting: &Setting,
+        run: &Run,
+        (recipe, name, seed): (&impl Serialize, &str, u64),
+        data: u64,
         phase: Phase,
         initial: impl FnOnce() -> Result<Parameters>,
     ) -> std::result::Result<Self, FitError> {
-        let directory = setting.directory;
+        let identity = checkpoint::identity(recipe, data, run.start.map(Start::digest))
+            .map_err(FitError::File)?;
+        let directory = run.directory;
         std::fs::create_dir_all(directory)
             .map_err(|e| FitError::File(format!("{}: {e}", directory.display())))?;
         let path = directory.join(CHECKPOINT);
-        let state = match (path.exists(), setting.resume) {
+        let state = match (path.exists(), run.resume) {
             (true, true) => {
-                checkpoint::load(&path, setting.identity, setting.device).map_err(FitError::File)?
+                checkpoint::load(&path, &identity, run.device).map_err(FitError::File)?
             }
             (true, false) => {
                 let problem = format!(
@@ -152,6 +171,9 @@ impl Training {
             }
             (false, false) => {
                 let parameters = initial()?;
+                if let Some(start) = run.start {
+                    start.copy_to(&parameters).map_err(FitError::File)?;
+                }
                 State {
                     phase,
                     step: 0,
@@ -168,12 +190,13 @@ impl Training {
         };
         Ok(Training {
             state,
-            name: setting.name.into(),
-            seed: setting.seed,
+            name: name.into(),
+            seed,
             directory: directory.into(),
-            device: setting.device.clone(),
-            identity: setting.identity.into(),
-            quiet: setting.quiet,
+            device: run.device.clone(),
+            start: run.start.map(|s| s.provenance().clone()),
+            identity,
+            quiet: run.quiet,
         })
     }
 

@@ -2,9 +2,9 @@
 
 use crate::data::images::ImageSamples;
 use crate::data::set::TrainingSet;
-use crate::export::{self, export};
+use crate::export;
 use crate::fit::flow_vae::Trainer;
-use crate::fit::{Training, density, pixel_cnn, vae};
+use crate::fit::{Run, Start, Training, density, pixel_cnn, vae};
 use crate::recipe::{
     DensityPreset, DensityRecipe, Family, ImageData, ImageRecipe, PixelCnnRecipe, Recipe,
 };
@@ -37,6 +37,9 @@ pub struct FitArgs {
     /// Directory for the checkpoint, loss curves, sample sheets and the finished model
     #[arg(long)]
     pub out: PathBuf,
+    /// A finished model of the recipe's sizes and conditions: its weights come first, instead of random ones
+    #[arg(long, value_name = "MODEL")]
+    pub start: Option<PathBuf>,
     /// Continue the checkpoint in --out; the result is the same as without the interruption
     #[arg(long)]
     pub resume: bool,
@@ -53,29 +56,30 @@ pub struct FitArgs {
 
 /// Runs the command.
 pub fn run(args: &FitArgs) -> Result<(), String> {
-    match Family::of(&args.recipe).map_err(|e| e.to_string())? {
-        Family::FlowVae => run_flow_vae(args),
-        Family::Vae | Family::Autoencoder => run_vae(args),
-        Family::Flow => run_density::<FlowPreset>(args),
-        Family::Made => run_density::<MadePreset>(args),
-        Family::PixelCnn => run_pixel_cnn(args),
+    let family = Family::of(&args.recipe).map_err(|e| e.to_string())?;
+    let device = open_device(args.device)?;
+    let start = args.start.as_deref().map(Start::open).transpose()?;
+    let run = Run {
+        directory: &args.out,
+        device: &device,
+        start: start.as_ref(),
+        resume: args.resume,
+        quiet: args.quiet,
+    };
+    match family {
+        Family::FlowVae => run_flow_vae(args, &run),
+        Family::Vae | Family::Autoencoder => run_vae(args, &run),
+        Family::Flow => run_density::<FlowPreset>(args, &run),
+        Family::Made => run_density::<MadePreset>(args, &run),
+        Family::PixelCnn => run_pixel_cnn(args, &run),
     }
 }
 
-fn run_density<P: DensityPreset>(args: &FitArgs) -> Result<(), String> {
+fn run_density<P: DensityPreset>(args: &FitArgs, run: &Run) -> Result<(), String> {
     let recipe = DensityRecipe::<P>::load(&args.recipe).map_err(|e| e.to_string())?;
-    let device = open_device(args.device)?;
     let samples = ImageSamples::load(&recipe.data, &args.data)?;
     announce(args, samples.training.len(), samples.validation.len());
-    let mut trainer = density::Trainer::new(
-        &recipe,
-        &samples,
-        &args.out,
-        &device,
-        args.resume,
-        args.quiet,
-    )
-    .map_err(|e| e.to_string())?;
+    let mut trainer = density::Trainer::new(&recipe, &samples, run).map_err(|e| e.to_string())?;
     let start = Instant::now();
     let done = trainer.run(args.max_steps).map_err(|e| e.to_string())?;
     if !finished(args, done) {
@@ -94,22 +98,14 @@ fn run_density<P: DensityPreset>(args: &FitArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn run_pixel_cnn(args: &FitArgs) -> Result<(), String> {
+fn run_pixel_cnn(args: &FitArgs, run: &Run) -> Result<(), String> {
     let recipe = PixelCnnRecipe::load(&args.recipe).map_err(|e| e.to_string())?;
-    let device = open_device(args.device)?;
     let mut samples = ImageSamples::load(&recipe.data, &args.data)?;
     if let Some(levels) = recipe.model.head.levels() {
         samples.round_to(levels)?;
     }
     announce(args, samples.training.len(), samples.validation.len());
-    let trainer = pixel_cnn::Trainer::new(
-        &recipe,
-        &samples,
-        &args.out,
-        &device,
-        args.resume,
-        args.quiet,
-    );
+    let trainer = pixel_cnn::Trainer::new(&recipe, &samples, run);
     let mut trainer = trainer.map_err(|e| e.to_string())?;
     if !args.quiet {
         eprintln!("{} weights", trainer.training.state.parameters.count());
@@ -129,20 +125,11 @@ fn run_pixel_cnn(args: &FitArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn run_vae(args: &FitArgs) -> Result<(), String> {
+fn run_vae(args: &FitArgs, run: &Run) -> Result<(), String> {
     let recipe = ImageRecipe::load(&args.recipe).map_err(|e| e.to_string())?;
-    let device = open_device(args.device)?;
     let samples = ImageSamples::load(&recipe.data, &args.data)?;
     announce(args, samples.training.len(), samples.validation.len());
-    let mut trainer = vae::Trainer::new(
-        &recipe,
-        &samples,
-        &args.out,
-        &device,
-        args.resume,
-        args.quiet,
-    )
-    .map_err(|e| e.to_string())?;
+    let mut trainer = vae::Trainer::new(&recipe, &samples, run).map_err(|e| e.to_string())?;
     let start = Instant::now();
     let done = trainer.run(args.max_steps).map_err(|e| e.to_string())?;
     if !finished(args, done) {
@@ -175,9 +162,8 @@ fn finished(args: &FitArgs, done: bool) -> bool {
     done
 }
 
-fn run_flow_vae(args: &FitArgs) -> Result<(), String> {
+fn run_flow_vae(args: &FitArgs, run: &Run) -> Result<(), String> {
     let recipe = Recipe::load(&args.recipe).map_err(|e| e.to_string())?;
-    let device = open_device(args.device)?;
     let sets = recipe
         .data
         .sets
@@ -188,15 +174,7 @@ fn run_flow_vae(args: &FitArgs) -> Result<(), String> {
         .with_noise_correlation(recipe.data.noise_correlation)
         .with_likelihood(recipe.data.likelihood);
     announce(args, samples.training.len(), samples.validation.len());
-    let mut trainer = Trainer::new(
-        &recipe,
-        &samples,
-        &args.out,
-        &device,
-        args.resume,
-        args.quiet,
-    )
-    .map_err(|e| e.to_string())?;
+    let mut trainer = Trainer::new(&recipe, &samples, run).map_err(|e| e.to_string())?;
     if !args.quiet {
         eprintln!("{} weights", trainer.training.state.parameters.count());
     }
@@ -212,7 +190,7 @@ fn run_flow_vae(args: &FitArgs) -> Result<(), String> {
     provenance["training_stamps"] = json!(trainer.setup.samples.training.len());
     provenance["validation_stamps"] = json!(trainer.setup.samples.validation.len());
     provenance["storage"] = json!("weights of encoder and decoder f16, the rest f32");
-    export(&trainer, provenance, &path).map_err(|e| e.to_string())?;
+    export::flow_vae::export(&trainer, provenance, &path).map_err(|e| e.to_string())?;
     if !args.quiet {
         eprintln!("model: {}", path.display());
     }
@@ -240,7 +218,7 @@ fn image_provenance(
 
 /// How the model was trained, for its card; the data come on top.
 fn provenance(recipe: &impl Serialize, training: &Training, seconds: u64) -> serde_json::Value {
-    json!({
+    let mut provenance = json!({
         "program": concat!("galgen-train ", env!("CARGO_PKG_VERSION")),
         "commit": std::env::var("GALGEN_COMMIT").ok(),
         "date": today(),
@@ -250,7 +228,11 @@ fn provenance(recipe: &impl Serialize, training: &Training, seconds: u64) -> ser
         "threads": crate::ops::threads(),
         "seconds_of_last_run": seconds,
         "history": training.state.history,
-    })
+    });
+    if let Some(start) = &training.start {
+        provenance["start"] = start.clone();
+    }
+    provenance
 }
 
 /// The date as year-month-day (UTC), from the days since 1970 (Hinnant, "chrono-compatible low-level date algorithms").

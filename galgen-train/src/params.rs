@@ -9,6 +9,8 @@ use std::sync::Mutex;
 /// Trainable tensors in the order of their names, which is the order of every loop over them.
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
+    /// The same memory as the networks read it: with a gradient, or [`Parameters::frozen`].
+    tensors: BTreeMap<String, Tensor>,
     /// Tensors that follow from the specification, such as masks.
     constants: Mutex<BTreeMap<String, Tensor>>,
 }
@@ -57,8 +59,20 @@ impl Parameters {
         Ok(Parameters::of(vars))
     }
 
-    fn of(vars: BTreeMap<String, Var>) -> Self {
+    /// The same values in the same memory, without gradients: for a network that something else learns through.
+    pub fn frozen(&self) -> Self {
+        let detached = |(name, var): (&String, &Var)| (name.clone(), var.as_detached_tensor());
         Parameters {
+            tensors: self.vars.iter().map(detached).collect(),
+            vars: BTreeMap::new(),
+            constants: Mutex::default(),
+        }
+    }
+
+    fn of(vars: BTreeMap<String, Var>) -> Self {
+        let tensor = |(name, var): (&String, &Var)| (name.clone(), var.as_tensor().clone());
+        Parameters {
+            tensors: vars.iter().map(tensor).collect(),
             vars,
             constants: Mutex::default(),
         }
@@ -80,8 +94,8 @@ impl Parameters {
 
     /// The tensor called `name`.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        match self.vars.get(name) {
-            Some(var) => Ok(var.as_tensor()),
+        match self.tensors.get(name) {
+            Some(tensor) => Ok(tensor),
             None => candle_core::bail!("no parameter is called `{name}`"),
         }
     }

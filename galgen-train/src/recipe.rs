@@ -5,7 +5,7 @@ mod images;
 mod pixel_cnn;
 
 pub use density::{DensityPreset, DensityRecipe, Regularisation};
-pub use images::{Binarise, ImageData, ImageRecipe, Labels, Objective};
+pub use images::{Binarise, ImageData, ImageRecipe, Labels, Number, Objective};
 pub use pixel_cnn::PixelCnnRecipe;
 
 use crate::samples::Likelihood;
@@ -32,7 +32,7 @@ pub struct Recipe {
     pub data: Data,
     /// Sizes of the networks.
     pub model: FlowVaePreset,
-    /// Training of encoder and decoder.
+    /// Training of encoder and decoder; 0 steps keep those of `fit --start`.
     pub vae: Stage,
     /// Weight of the KL term grows from 0 to its full value over this fraction of the VAE's steps.
     #[serde(default = "default_warm_up")]
@@ -307,9 +307,13 @@ impl Recipe {
                 ],
             )
         });
+        let vae = Stage {
+            steps: self.vae.steps.max(1),
+            ..self.vae.clone()
+        };
         let stages = [
             (
-                &self.vae,
+                &vae,
                 [
                     "vae.steps",
                     "vae.batch",

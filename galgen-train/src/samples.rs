@@ -1,10 +1,11 @@
 //! The stamps of a training in memory: training and validation part, batches, augmentation.
 
+use crate::data::conditions::{self, meaning};
 use crate::data::set::{COLUMNS, TrainingSet};
 use crate::models::flow_vae::{Batch, Blur};
 use crate::ops::{Filter, coloured};
 use candle_core::{Device, Result, Tensor};
-use galgen_core::condition::{Condition, Conditions};
+use galgen_core::condition::Conditions;
 use galgen_core::models::place_psf;
 use galgen_core::rng::{Philox, Stream};
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,6 @@ use std::sync::Arc;
 
 /// Width of the stripes of right ascension that are kept together, in degrees.
 const STRIPE: f64 = 1.0;
-/// Conditions outside these quantiles of the training part are flagged at generation.
-const RANGE_QUANTILES: [f64; 2] = [0.005, 0.995];
 
 /// Mirror images of a galaxy at position angle 0: bit 0 flips x, bit 1 flips y.
 pub const FLIPS: u8 = 4;
@@ -184,6 +183,11 @@ impl Samples {
         self
     }
 
+    /// The factor of [`Samples::with_noise_correlation`], 1 or more.
+    pub fn noise_correlation(&self) -> f64 {
+        f64::from(self.noise_correlation)
+    }
+
     /// Chooses the likelihood's noise.
     #[must_use]
     pub fn with_likelihood(mut self, likelihood: Likelihood) -> Self {
@@ -213,13 +217,13 @@ impl Samples {
     /// Means and ranges of the conditions stay those of all.
     pub fn resolved(&self, fwhm: f64) -> std::result::Result<Self, String> {
         let keep = |part: &[usize]| -> Vec<usize> {
-            let narrow = |&&p: &&usize| f64::from(self.pixels.psf_fwhm[p]) <= fwhm;
+            let narrow = |&&p: &&usize| f64::from(self.psf_fwhm(p)) <= fwhm;
             part.iter().filter(narrow).copied().collect()
         };
         let (training, validation) = (keep(&self.training), keep(&self.validation));
         if training.is_empty() || validation.is_empty() {
             return Err(format!(
-                "{} training and {} validation stamps have a point-spread function of at most {fwhm} pixels                  (flow_max_psf_fwhm): both parts need some",
+                "{} training and {} validation stamps have a point-spread function of at most {fwhm} pixels (flow_max_psf_fwhm): both parts need some",
                 training.len(),
                 validation.len()
             ));
@@ -229,6 +233,11 @@ impl Samples {
             validation,
             ..self.clone()
         })
+    }
+
+    /// Full width at half maximum of the point-spread function of the stamp at `position`, in its pixels.
+    pub fn psf_fwhm(&self, position: usize) -> f32 {
+        self.pixels.psf_fwhm[position]
     }
 
     /// Physical values of the conditions of the stamp at `position`.
@@ -246,71 +255,12 @@ impl Samples {
 
     /// Mean, deviation and range of each condition over the training part, and their correlation.
     fn describe(&self, names: &[String]) -> std::result::Result<Conditions, String> {
-        let k = names.len();
-        let n = self.training.len() as f64;
-        let column = |j: usize| {
-            self.training
-                .iter()
-                .map(move |&i| f64::from(self.values[i * k + j]))
-        };
-        let mut list = Vec::new();
-        for (j, name) in names.iter().enumerate() {
-            let mean = column(j).sum::<f64>() / n;
-            let variance = column(j).map(|v| (v - mean).powi(2)).sum::<f64>() / n;
-            let mut sorted: Vec<f64> = column(j).collect();
-            sorted.sort_by(f64::total_cmp);
-            let quantile = |q: f64| sorted[((n - 1.0) * q).round() as usize];
-            if sorted.first() == sorted.last() {
-                return Err(format!(
-                    "condition `{name}` is {mean} for every training stamp: remove it"
-                ));
-            }
+        let number = |name: &String| {
             let (unit, description) = meaning(name);
-            list.push(Condition {
-                name: name.clone(),
-                unit: unit.into(),
-                description: description.into(),
-                mean,
-                deviation: variance.sqrt(),
-                range: RANGE_QUANTILES.map(quantile),
-                classes: Vec::new(),
-            });
-        }
-        let standard = |i: usize, j: usize| {
-            (f64::from(self.values[i * k + j]) - list[j].mean) / list[j].deviation
+            conditions::number(name, unit, description)
         };
-        let mut correlation = vec![0.0; k * k];
-        for &i in &self.training {
-            for a in 0..k {
-                for b in 0..k {
-                    correlation[a * k + b] += standard(i, a) * standard(i, b) / n;
-                }
-            }
-        }
-        let precision = inverse(correlation, k).ok_or_else(|| {
-            format!(
-                "the conditions {} are linearly dependent: remove one of them",
-                names.join(", ")
-            )
-        })?;
-        let mut distances: Vec<f64> = self
-            .training
-            .iter()
-            .map(|&i| {
-                let terms =
-                    (0..k * k).map(|ab| standard(i, ab / k) * precision[ab] * standard(i, ab % k));
-                terms.sum()
-            })
-            .collect();
-        distances.sort_by(f64::total_cmp);
-        let distance_limit = distances[((n - 1.0) * 0.999).round() as usize];
-        let conditions = Conditions {
-            list,
-            precision,
-            distance_limit,
-        };
-        conditions.check()?;
-        Ok(conditions)
+        let list = names.iter().map(number).collect();
+        conditions::describe(list, &self.values, &self.training)
     }
 
     fn standardise(&mut self) {
@@ -578,66 +528,4 @@ fn flipped<T: Copy>(
         }
     }
     out
-}
-
-/// Unit and one sentence for the conditions that `prepare` measures.
-fn meaning(name: &str) -> (&'static str, &'static str) {
-    match name {
-        "axis_ratio" => (
-            "",
-            "minor over major axis of the light, from adaptive moments",
-        ),
-        "concentration" => (
-            "",
-            "5 log10(r80 / r20), radii holding 80 and 20 % of the stamp's light",
-        ),
-        "asymmetry" => (
-            "",
-            "rotational asymmetry under 180 degrees (Conselice 2000)",
-        ),
-        _ => ("", ""),
-    }
-}
-
-/// Inverse of a small symmetric positive definite matrix by Gauss-Jordan elimination, `None` if singular.
-fn inverse(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
-    let mut b: Vec<f64> = (0..n * n)
-        .map(|i| if i / n == i % n { 1.0 } else { 0.0 })
-        .collect();
-    for i in 0..n {
-        let pivot = a[i * n + i];
-        if pivot.abs() < 1e-9 {
-            return None;
-        }
-        for j in 0..n {
-            a[i * n + j] /= pivot;
-            b[i * n + j] /= pivot;
-        }
-        for row in (0..n).filter(|&row| row != i) {
-            let factor = a[row * n + i];
-            for j in 0..n {
-                a[row * n + j] -= factor * a[i * n + j];
-                b[row * n + j] -= factor * b[i * n + j];
-            }
-        }
-    }
-    Some(b)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn inverse_undoes() {
-        let a = vec![2.0, 0.5, 0.1, 0.5, 1.0, 0.2, 0.1, 0.2, 3.0];
-        let b = inverse(a.clone(), 3).unwrap();
-        for i in 0..3 {
-            for j in 0..3 {
-                let product: f64 = (0..3).map(|k| a[i * 3 + k] * b[k * 3 + j]).sum();
-                assert!((product - f64::from(u8::from(i == j))).abs() < 1e-12);
-            }
-        }
-        assert_eq!(inverse(vec![1.0, 1.0, 1.0, 1.0], 2), None);
-    }
 }

@@ -154,6 +154,7 @@ fn fit(folder: &Folder, out: &str, text: &str, max_steps: Option<u64>, resume: b
         recipe: path,
         data: folder.path().into(),
         out: folder.join(out),
+        start: None,
         resume,
         max_steps,
         device: DeviceChoice::Cpu,

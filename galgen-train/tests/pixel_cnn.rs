@@ -199,6 +199,7 @@ fn fit(
         recipe: path,
         data: folder.path().into(),
         out: folder.join(out),
+        start: None,
         resume,
         max_steps,
         device: DeviceChoice::Cpu,

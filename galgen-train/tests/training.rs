@@ -5,10 +5,11 @@ mod common;
 
 use candle_core::Device;
 use common::{Folder, SIDE, tiny_set};
+use galgen_infer::weights::Weights;
 use galgen_train::checkpoint::{self, Phase, State};
 use galgen_train::data::set::{COLUMNS, TrainingSet};
 use galgen_train::fit::flow_vae::Trainer;
-use galgen_train::fit::{CHECKPOINT, FitError};
+use galgen_train::fit::{CHECKPOINT, FitError, Run};
 use galgen_train::fit_command::MODEL;
 use galgen_train::params::Parameters;
 use galgen_train::recipe::Recipe;
@@ -67,7 +68,11 @@ fn trainer<'a>(
     directory: &Path,
     resume: bool,
 ) -> Result<Trainer<'a>, FitError> {
-    Trainer::new(recipe, samples, directory, &Device::Cpu, resume, true)
+    let run = Run {
+        resume,
+        ..Run::new(directory)
+    };
+    Trainer::new(recipe, samples, &run)
 }
 
 /// Trains in pieces of so many steps, each by a new trainer that resumes, and then to the end.
@@ -383,9 +388,79 @@ fn the_program_gives_the_same_bits_on_any_number_of_threads_and_refuses_what_it_
     );
 }
 
+/// A training that starts from a finished model keeps what it does not train, says whose weights they were, and refuses a
+/// model of other sizes.
+#[test]
+fn a_training_starts_from_a_finished_model() {
+    let folder = Folder::new("start");
+    tiny_set(96, 2)
+        .save(folder.join("tiny.safetensors"))
+        .expect("a training set");
+    let write = |text: &str| std::fs::write(folder.join("recipe.toml"), text).expect("a file");
+    let finish = |out: &str, more: &[&str]| {
+        let output = fit(&folder, out, "2", more);
+        assert!(output.status.success(), "{output:?}");
+        let path = folder.join(out).join(MODEL);
+        let bytes = std::fs::read(&path).expect("a model");
+        let weights = Weights::parse(bytes).expect("weights");
+        let names: Vec<String> = weights.names().map(String::from).collect();
+        let all = names.into_iter().map(|name| {
+            let values = weights.get(&name).expect("values");
+            (name, values.iter().map(|v| v.to_bits()).collect::<Vec<_>>())
+        });
+        (path, all.collect::<BTreeMap<_, _>>())
+    };
+    write(RECIPE);
+    let (first, before) = finish("first", &[]);
+    let first = first.to_str().expect("UTF-8");
+
+    let kept = RECIPE.replace("steps = 24", "steps = 0");
+    let kept = kept.replace("name = \"tiny\"", "name = \"second\"");
+    write(&kept);
+    let lost = message(&fit(&folder, "lost", "1", &[]));
+    assert!(
+        lost.contains("--start") && lost.contains("vae.steps"),
+        "{lost}"
+    );
+    let (second, after) = finish("second", &["--start", first]);
+    for (name, values) in &before {
+        assert_eq!(*values == after[name], !name.starts_with("flow."), "{name}");
+    }
+    let model = galgen_infer::Model::open(second).expect("a model");
+    let start = &model.card().training["start"];
+    assert_eq!(start["name"], "tiny");
+    assert_eq!(start["training"]["recipe"]["vae"]["steps"], VAE_STEPS);
+
+    // Stopped and continued: the same, but only from the same model.
+    let stop = ["--start", first, "--max-steps", "5"];
+    assert!(fit(&folder, "pieces", "1", &stop).status.success());
+    let alone = message(&fit(&folder, "pieces", "1", &["--resume"]));
+    assert!(alone.contains("--start"), "{alone}");
+    write(&kept.replace("steps = 0", "steps = 1"));
+    let other = message(&fit(&folder, "pieces", "1", &["--resume"]));
+    assert!(other.contains("another --start"), "{other}");
+    write(&kept);
+    let (_, pieces) = finish("pieces", &["--start", first, "--resume"]);
+    assert!(pieces == after);
+
+    write(&kept.replace("[8, 6, 4]", "[8, 6, 5]"));
+    let sizes = message(&fit(&folder, "sizes", "1", &["--start", first]));
+    assert!(
+        sizes.contains(first) && sizes.contains("decoder."),
+        "{sizes}"
+    );
+    let no_model = folder.join("tiny.safetensors");
+    let no_model = ["--start", no_model.to_str().expect("UTF-8")];
+    let problem = message(&fit(&folder, "none", "1", &no_model));
+    assert!(
+        problem.contains("--start") && problem.contains("tiny.safetensors"),
+        "{problem}"
+    );
+}
+
 /// The checkpoint that a failed training has left, which must hold finite weights only.
 fn last_checkpoint(recipe: &Recipe, samples: &Samples, directory: &Path) -> State {
-    let text = checkpoint::identity(recipe, samples.digest()).expect("TOML");
+    let text = checkpoint::identity(recipe, samples.digest(), None).expect("TOML");
     let state = checkpoint::load(&directory.join(CHECKPOINT), &text, &Device::Cpu);
     let state = state.expect("a readable checkpoint");
     for parameters in [&state.parameters, &state.average, &state.best] {

@@ -1,12 +1,12 @@
 //! The images of a training in memory: as they are in the file, with their classes, split by image.
 
-use super::labels;
-use super::set::TrainingSet;
+use super::set::{COLUMNS, TrainingSet};
+use super::{conditions, labels};
 use crate::models::vae::Batch;
-use crate::recipe::{Binarise, ImageData};
+use crate::recipe::{Binarise, ImageData, Number};
 use crate::samples::FLIPS;
 use candle_core::{Device, Result, Tensor};
-use galgen_core::condition::Conditions;
+use galgen_core::condition::{Condition, Conditions};
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::stamp::{Geometry, binarise};
 use galgen_io::columns::Columns;
@@ -36,9 +36,9 @@ pub struct ImageSamples {
     pub geometry: Geometry,
     /// Number of each image, of galaxies their id.
     pub ids: Vec<u64>,
-    /// Class of each image as [`Conditions`] count it, `[n, conditions]`.
+    /// Class of each image as [`Conditions`] count it, and its numbers, `[n, conditions]`.
     pub values: Vec<f32>,
-    /// The classes, if there are any.
+    /// The class and the numbers, if there are any.
     pub conditions: Conditions,
     /// Positions of the training part.
     pub training: Vec<usize>,
@@ -51,8 +51,8 @@ pub struct ImageSamples {
 }
 
 impl ImageSamples {
-    /// Reads the images of a recipe below `directory`. Images without a class are left out where classes are
-    /// asked for.
+    /// Reads the images of a recipe below `directory`. Images without a class, or without one of the numbers, are left
+    /// out where these are asked for.
     pub fn load(data: &ImageData, directory: &Path) -> std::result::Result<Self, String> {
         let path = directory.join(&data.images);
         let mut samples = match path.extension().and_then(|e| e.to_str()) {
@@ -70,18 +70,34 @@ impl ImageSamples {
                 ));
             }
         }
-        let mut kept: Vec<usize> = (0..samples.ids.len()).collect();
+        let mut asked: Vec<(Condition, Vec<Option<f32>>)> = Vec::new();
         if let Some(labels) = &data.labels {
             let (condition, classes) = labels::read(labels, directory, &samples.ids)?;
-            kept.retain(|&i| classes[i].is_some());
-            samples.values = classes.iter().map(|c| c.unwrap_or(0) as f32).collect();
-            samples.conditions = Conditions {
-                list: vec![condition],
-                precision: Vec::new(),
-                distance_limit: 0.0,
-            };
-            samples.conditions.check()?;
+            let values = classes.iter().map(|c| c.map(|c| c as f32)).collect();
+            asked.push((condition, values));
         }
+        for number in &data.numbers {
+            let values = match &number.file {
+                Some(file) => conditions::from_table(number, file, directory, &samples.ids)?,
+                None => column_of(&path, number, !data.columns.is_empty())?,
+            };
+            let (unit, text) = conditions::meaning(number.column());
+            let or = |own: &String, known: &str| match own.is_empty() {
+                true => known.to_string(),
+                false => own.clone(),
+            };
+            let (unit, text) = (or(&number.unit, unit), or(&number.description, text));
+            asked.push((conditions::number(&number.condition, &unit, &text), values));
+        }
+        let complete = |i: &usize| asked.iter().all(|(_, values)| values[*i].is_some());
+        let kept = (0..samples.ids.len()).filter(complete);
+        samples.values = (0..samples.ids.len())
+            .flat_map(|i| {
+                asked
+                    .iter()
+                    .map(move |(_, values)| values[i].unwrap_or(0.0))
+            })
+            .collect();
         for position in kept {
             let id = samples.ids[position];
             if Philox::new(0, id, Stream::Training).uniform() >= data.validation {
@@ -101,7 +117,41 @@ impl ImageSamples {
                 samples.validation.len()
             ));
         }
+        let list = asked.into_iter().map(|(condition, _)| condition).collect();
+        samples.conditions = conditions::describe(list, &samples.values, &samples.training)
+            .map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(samples)
+    }
+
+    /// Held-out images for a sheet, about `count`: of every class as many, in their order; without classes sorted by the
+    /// first number.
+    pub fn for_sheet(&self, count: usize) -> Vec<usize> {
+        let all = self.validation.iter().copied();
+        let Some(condition) = self.conditions.list.first() else {
+            return all.take(count).collect();
+        };
+        let first = |p: usize| self.conditions_of(p)[0];
+        if condition.classes.is_empty() {
+            let mut chosen: Vec<usize> = all.take(count).collect();
+            chosen.sort_by(|&a, &b| first(a).total_cmp(&first(b)));
+            return chosen;
+        }
+        let classes = condition.classes.len();
+        let of_class = |class| {
+            let members = all.clone().filter(move |&p| first(p) == class as f32);
+            members.take(count.div_ceil(classes))
+        };
+        (0..classes).flat_map(of_class).collect()
+    }
+
+    /// What the image at `position` is called on a sheet: its class, or its first number.
+    pub fn caption(&self, position: usize) -> String {
+        let value = self.conditions_of(position).first();
+        match (self.conditions.list.first(), value) {
+            (Some(c), Some(v)) if c.classes.is_empty() => format!("{v:.2}"),
+            (Some(c), Some(v)) => c.classes[*v as usize].clone(),
+            _ => String::new(),
+        }
     }
 
     /// Rounds the pixels to the levels k / (levels - 1) of a discrete head; those that will be binarised stay as
@@ -213,7 +263,7 @@ impl ImageSamples {
         &self.pixels[position * n..(position + 1) * n]
     }
 
-    /// The classes of the image at `position`.
+    /// The class and the numbers of the image at `position`.
     pub fn conditions_of(&self, position: usize) -> &[f32] {
         let k = self.conditions.len();
         &self.values[position * k..(position + 1) * k]
@@ -325,6 +375,36 @@ impl ImageSamples {
         }
         order
     }
+}
+
+/// The column of `number` in the file of the images themselves, a table (`rows`) or a training set.
+fn column_of(
+    path: &Path,
+    number: &Number,
+    rows: bool,
+) -> std::result::Result<Vec<Option<f32>>, String> {
+    let name = number.column();
+    let values = if rows {
+        let columns = Columns::read(path, &[name.into()]).map_err(|e| e.to_string())?;
+        columns.values
+    } else if path.extension().is_some_and(|e| e == "safetensors") {
+        let set = TrainingSet::load(path).map_err(|e| e.to_string())?;
+        let column = set.column(name).ok_or_else(|| {
+            format!(
+                "{}: no column `{name}` in the training set; it has {}. Or say `file` under [[data.numbers]]",
+                path.display(),
+                COLUMNS.join(", ")
+            )
+        })?;
+        column.to_vec()
+    } else {
+        return Err(format!(
+            "{}: images have no column `{name}`: say `file` under [[data.numbers]], a table with a row for each",
+            path.display()
+        ));
+    };
+    let finite = |v: f32| Some(v).filter(|v| v.is_finite());
+    Ok(values.into_iter().map(finite).collect())
 }
 
 /// The mirror image of every plane: bit 0 of `flip` mirrors x, bit 1 y.

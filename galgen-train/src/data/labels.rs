@@ -25,7 +25,7 @@ pub fn read(
     let values = if idx::is_idx(&start) {
         bytes(&path, ids.len())?
     } else {
-        table(&path, labels, ids)?
+        table(&path, &labels.column, ids)?
     };
     let names = class_names(labels, &values)?;
     let class = |value: &Option<Value>| {
@@ -60,7 +60,8 @@ fn bytes(path: &Path, count: usize) -> Result<Vec<Option<Value>>, String> {
     Ok(array.values.iter().map(value).collect())
 }
 
-fn table(path: &Path, labels: &Labels, ids: &[u64]) -> Result<Vec<Option<Value>>, String> {
+/// What stands in `column` for each of `ids`: `None` where there is no such row.
+pub(super) fn table(path: &Path, column: &str, ids: &[u64]) -> Result<Vec<Option<Value>>, String> {
     let text = |e: galgen_io::table::TableError| e.to_string();
     let mut table = Table::open(path).map_err(text)?;
     let by_id = table.find_optional("id").map_err(text)?;
@@ -68,7 +69,7 @@ fn table(path: &Path, labels: &Labels, ids: &[u64]) -> Result<Vec<Option<Value>>
         Some(column) => column,
         None => table.find("name").map_err(text)?,
     };
-    let columns = [key, table.find(&labels.column).map_err(text)?];
+    let columns = [key, table.find(column).map_err(text)?];
     let mut all = HashMap::new();
     while let Some(chunk) = table.next_chunk(&columns, CHUNK).map_err(text)? {
         for row in 0..chunk.rows {

@@ -6,9 +6,10 @@
 //! What lies between the light and the picture goes the same way ([`psf`], [`noise`]).
 //! [`source`] lists the pictures of a folder or file (with [`catalogue`] and [`frame`]), [`set`] is the training set on disk.
 //!
-//! [`images`] are plain images as they are, and [`labels`] their classes.
+//! [`images`] are plain images as they are, [`labels`] their classes; [`conditions`] says what a model is asked for.
 
 pub mod catalogue;
+pub mod conditions;
 pub mod frame;
 pub mod framing;
 pub mod galaxy;

@@ -19,6 +19,7 @@ pub mod noise;
 mod progress;
 pub mod report;
 pub mod sersic;
+pub mod sharp;
 pub mod spectrum;
 pub mod statistics;
 pub mod summary;
@@ -35,6 +36,7 @@ use memorisation::Memorisation;
 use progress::Progress;
 use rayon::prelude::*;
 use sersic::Fitter;
+use sharp::Outliers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use yardstick::Row;
@@ -88,6 +90,8 @@ pub struct Evaluation {
     pub overlaps: Option<[Overlap; 3]>,
     /// Nearest training galaxies.
     pub memorisation: Memorisation,
+    /// Rough galaxies that a wide point-spread function would hide.
+    pub outliers: [Outliers; 2],
     /// Requested against measured.
     pub requested: Vec<Requested>,
     /// Conditions for which there is no measurement.
@@ -158,6 +162,18 @@ pub fn evaluate(
     let image =
         |i: usize| -> Vec<Vec<f32>> { measured.iter().map(|m| m.stamps[i].clone()).collect() };
     let [real, drawn, intrinsic] = [0, 1, 2].map(image);
+    let fwhm: Vec<f32> = samples
+        .validation
+        .iter()
+        .map(|&p| samples.psf_fwhm(p))
+        .collect();
+    let progress = Progress::new(
+        options.quiet,
+        "through the sharpest telescopes",
+        held_out.len(),
+    );
+    let outliers = sharp::outliers(&held_out, &fwhm, &intrinsic, seed, || progress.step());
+    progress.finish();
     let training: Vec<Vec<f32>> = samples
         .training
         .par_iter()
@@ -207,6 +223,7 @@ pub fn evaluate(
         compared,
         overlaps,
         memorisation,
+        outliers,
         requested,
         unmeasured_conditions: unmeasured.collect(),
         bound: bound::bound(model, &held_out, seed)?,

@@ -3,6 +3,7 @@
 use super::compare::{FLOOR_GOAL, SERSIC_GOAL};
 use super::conditions::{GOAL, Requested};
 use super::memorisation::CHANCE;
+use super::sharp;
 use super::{Evaluation, bound, compare, report, statistics};
 use galgen_io::atomic::write_atomic;
 use serde_json::{Map, Value, json};
@@ -62,6 +63,17 @@ impl Evaluation {
             limit: format!("at least {CHANCE}"),
             met: m.met(),
         });
+        for o in &self.outliers {
+            goals.push(Goal {
+                what: format!(
+                    "{}: outliers through the sharpest telescopes, p-value of more than real galaxies have",
+                    o.name
+                ),
+                found: o.p(),
+                limit: format!("at least {}", sharp::CHANCE),
+                met: o.met(),
+            });
+        }
         goals
     }
 
@@ -109,6 +121,7 @@ impl Evaluation {
             "overlap": compare::overlaps_json(&self.overlaps),
             "requested_against_measured": Value::Object(requested.collect()),
             "nearest_training_galaxy": self.memorisation.json(),
+            "outliers_through_the_sharpest_telescopes": self.outliers.each_ref().map(|o| (o.name.to_string(), o.json())).into_iter().collect::<Map<_, _>>(),
             "bound": { "stamps": self.bound.1, "posterior_draws": bound::DRAWS, "mean_nats": self.bound.0 },
         })
     }

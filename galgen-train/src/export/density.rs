@@ -1,20 +1,16 @@
 //! Writing a trained density as one file, with its likelihood of the held-out part: compared with the engine that will
 //! read it, and judged by that engine.
 
-use super::larger;
-use crate::checkpoint::Phase;
+use super::{About, Draft, PARITY, agreed, finished, larger, unrounded};
 use crate::fit::FitError;
 use crate::fit::density::{Setup, Trainer};
 use crate::lower::Follow;
 use crate::recipe::DensityPreset;
-use crate::tensors;
-use candle_core::{DType, Device, Tensor};
-use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
+use candle_core::{DType, Tensor};
 use galgen_core::rng::{Philox, Stream};
 use galgen_infer::{DrawError, Model, Pixels, Session};
-use galgen_io::sheet::{SheetOptions, Stretch, Tile, side_by_side};
+use galgen_io::sheet::{SheetOptions, Tile, side_by_side};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,59 +44,33 @@ pub fn export<P: DensityPreset>(
     path: &Path,
 ) -> Result<Arc<Model>, FitError> {
     let Trainer { setup, training } = trainer;
-    if training.state.phase != Phase::Done {
-        let problem = "the training is not finished: continue it with `galgen-train fit --resume`";
-        return Err(FitError::File(problem.into()));
-    }
-    let stored: BTreeMap<String, Tensor> = training
-        .state
-        .best
-        .iter(&[""])
-        .map(|(name, var)| Ok((name.to_string(), var.as_tensor().to_device(&Device::Cpu)?)))
-        .collect::<candle_core::Result<_>>()?;
-    let mut card = Card {
-        format_version: FORMAT_VERSION,
-        name: setup.recipe.name.clone(),
-        description: setup.recipe.description.clone(),
-        fingerprint: String::new(),
-        geometry: setup.samples.geometry.clone(),
-        psf: "none".into(),
-        conditions: setup.samples.conditions.clone(),
+    let about = About {
+        name: &setup.recipe.name,
+        description: &setup.recipe.description,
+        psf: "none",
+        geometry: &setup.samples.geometry,
+        conditions: &setup.samples.conditions,
         model: setup.model.family(),
         training: provenance,
-        evaluation: Value::Null,
     };
-    card.fingerprint = card.compute_fingerprint();
-    let load = |card: &Card| -> Result<(Vec<u8>, Arc<Model>), FitError> {
-        let metadata = HashMap::from([(METADATA_KEY.to_string(), card.to_json())]);
-        let bytes = tensors::to_bytes(&stored, metadata)?;
-        let model = Model::from_bytes(&bytes)
-            .map_err(|e| FitError::File(format!("the engine refuses the exported model: {e}")))?;
-        Ok((bytes, model))
-    };
-    let (_, model) = load(&card)?;
+    let mut draft = Draft::new(about, unrounded(finished(training)?)?);
+    let model = draft.model()?;
     let worst = parity(trainer, &model)?;
     let tolerance = match setup.model.is_continuous() {
         true => CONTINUOUS_TOLERANCE,
         false => TOLERANCE,
     };
-    if worst.is_nan() || worst > tolerance {
-        return Err(FitError::File(format!(
-            "engine and training disagree by {worst:.1e} nats a dimension, expected at most {tolerance:.0e}. \
-             Nothing was written; please report this recipe"
-        )));
-    }
+    agreed(&[("ln p (nats a dimension)", worst)], tolerance)?;
+    let card = &mut draft.card;
     card.evaluation = evaluate(setup, &model).map_err(refused)?;
-    card.evaluation["parity"] = json!({ "objects": CHECKED, "nats_per_dimension": worst });
+    card.evaluation[PARITY] = json!({ "objects": CHECKED, "nats_per_dimension": worst });
     let picture = training.directory.join("samples.png");
     if setup.samples.geometry.pixels() == 2 && !P::BINARY {
         card.evaluation["mass"] = json!(maps(setup, &model, &picture)?);
     } else if !setup.samples.geometry.is_columns() {
         sheet(setup, &model, &picture)?;
     }
-    let (bytes, model) = load(&card)?;
-    galgen_io::atomic::write_atomic(path, &bytes).map_err(|e| FitError::File(e.to_string()))?;
-    Ok(model)
+    draft.write(path)
 }
 
 fn refused(e: DrawError) -> FitError {
@@ -177,14 +147,7 @@ fn sheet<P: DensityPreset>(
 ) -> Result<(), FitError> {
     let samples = setup.samples;
     let mut session = Session::new(model.clone());
-    let condition = samples.conditions.list.first();
-    let classes = condition.map_or(1, |c| c.classes.len());
-    let mut chosen = Vec::new();
-    for class in 0..classes {
-        let of_class = |p: &usize| condition.is_none() || samples.values[*p] == class as f32;
-        let members = samples.validation.iter().copied().filter(of_class);
-        chosen.extend(members.take(SHOWN.div_ceil(classes)));
-    }
+    let chosen = samples.for_sheet(SHOWN);
     let mut drawn = Vec::new();
     for &position in &chosen {
         let mut image = vec![0.0; model.stamp_len()];
@@ -199,24 +162,8 @@ fn sheet<P: DensityPreset>(
         made.map_err(refused)?;
         drawn.push(image);
     }
-    let side = samples.geometry.side;
-    let tile = |pixels| Tile {
-        pixels,
-        width: side,
-        height: side,
-        caption: String::new(),
-    };
-    let real: Vec<_> = chosen.iter().map(|&p| tile(samples.image(p))).collect();
-    let drawn: Vec<_> = drawn.iter().map(|pixels| tile(pixels)).collect();
-    let options = SheetOptions {
-        columns: 8,
-        stretch: Stretch::PerTile,
-        y_down: true,
-        ..SheetOptions::default()
-    };
-    side_by_side(&[("held out", &real), ("drawn", &drawn)], &options)
-        .save(path)
-        .map_err(|e| FitError::File(e.to_string()))
+    let real: Vec<Vec<f32>> = chosen.iter().map(|&p| samples.image(p).to_vec()).collect();
+    super::sheet(samples, &chosen, [&real, &drawn], path)
 }
 
 /// Maps of held-out rows, of the density and of as many drawn rows, over the range of the rows and a quarter of it

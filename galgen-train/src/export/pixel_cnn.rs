@@ -1,18 +1,14 @@
 //! Writing a trained autoregressive model as one file, with what it does on its validation part: compared with the
 //! engine that will read it, and judged by that engine.
 
-use crate::checkpoint::Phase;
+use super::{About, Draft, PARITY, agreed, finished, larger, unrounded};
 use crate::fit::FitError;
 use crate::fit::pixel_cnn::{Setup, Trainer};
 use crate::models::pixel_cnn::log_pixels;
-use crate::tensors;
-use candle_core::{Device, Tensor};
-use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
+use candle_core::Device;
 use galgen_core::models::Family;
 use galgen_infer::{DrawError, Model, Pixels, Session};
-use galgen_io::sheet::{SheetOptions, Tile, side_by_side};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,50 +28,23 @@ const SEED: u64 = 1;
 /// beside drawn ones of the same classes) to the directory of the training.
 pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<Model>, FitError> {
     let Trainer { setup, training } = trainer;
-    if training.state.phase != Phase::Done {
-        let problem = "the training is not finished: continue it with `galgen-train fit --resume`";
-        return Err(FitError::File(problem.into()));
-    }
-    let stored: BTreeMap<String, Tensor> = training
-        .state
-        .best
-        .iter(&[""])
-        .map(|(name, var)| Ok((name.to_string(), var.as_tensor().to_device(&Device::Cpu)?)))
-        .collect::<candle_core::Result<_>>()?;
-    let mut card = Card {
-        format_version: FORMAT_VERSION,
-        name: setup.recipe.name.clone(),
-        description: setup.recipe.description.clone(),
-        fingerprint: String::new(),
-        geometry: setup.samples.geometry.clone(),
-        psf: "none".into(),
-        conditions: setup.samples.conditions.clone(),
+    let about = About {
+        name: &setup.recipe.name,
+        description: &setup.recipe.description,
+        psf: "none",
+        geometry: &setup.samples.geometry,
+        conditions: &setup.samples.conditions,
         model: Family::PixelCnn(setup.model.clone()),
         training: provenance,
-        evaluation: Value::Null,
     };
-    card.fingerprint = card.compute_fingerprint();
-    let load = |card: &Card| -> Result<(Vec<u8>, Arc<Model>), FitError> {
-        let metadata = HashMap::from([(METADATA_KEY.to_string(), card.to_json())]);
-        let bytes = tensors::to_bytes(&stored, metadata)?;
-        let model = Model::from_bytes(&bytes)
-            .map_err(|e| FitError::File(format!("the engine refuses the exported model: {e}")))?;
-        Ok((bytes, model))
-    };
-    let (_, model) = load(&card)?;
+    let mut draft = Draft::new(about, unrounded(finished(training)?)?);
+    let model = draft.model()?;
     let difference = parity(trainer, &model)?;
-    if difference.is_nan() || difference > TOLERANCE {
-        return Err(FitError::File(format!(
-            "engine and training disagree: ln p by {difference:.1e}, expected at most {TOLERANCE:.0e}. Nothing was \
-             written; please report this recipe"
-        )));
-    }
-    card.evaluation = evaluate(setup, &model).map_err(refused)?;
-    card.evaluation["parity"] = json!({ "images": CHECKED, "log_likelihood": difference });
+    agreed(&[("ln p", difference)], TOLERANCE)?;
+    draft.card.evaluation = evaluate(setup, &model).map_err(refused)?;
+    draft.card.evaluation[PARITY] = json!({ "images": CHECKED, "log_likelihood": difference });
     sheet(setup, &model, &training.directory.join("samples.png"))?;
-    let (bytes, model) = load(&card)?;
-    galgen_io::atomic::write_atomic(path, &bytes).map_err(|e| FitError::File(e.to_string()))?;
-    Ok(model)
+    draft.write(path)
 }
 
 fn refused(e: DrawError) -> FitError {
@@ -99,7 +68,7 @@ fn parity(trainer: &Trainer, model: &Arc<Model>) -> Result<f64, FitError> {
             .map_err(refused)?;
         let difference: f64 = terms.iter().zip(&map).map(|(&a, b)| f64::from(a) - b).sum();
         let size: f64 = map.iter().map(|term| term.abs()).sum();
-        worst = super::larger(worst, difference.abs() / size.max(1.0));
+        worst = larger(worst, difference.abs() / size.max(1.0));
     }
     Ok(worst)
 }
@@ -137,45 +106,17 @@ fn evaluate(setup: &Setup, model: &Arc<Model>) -> Result<Value, DrawError> {
 fn sheet(setup: &Setup, model: &Arc<Model>, path: &Path) -> Result<(), FitError> {
     let samples = setup.samples;
     let mut session = Session::new(model.clone());
-    let mut chosen = samples.fixed(&samples.validation);
-    chosen.truncate(SHOWN);
-    // Of every class some, in their order.
-    chosen.sort_by(|a, b| {
-        let of = |c: &crate::data::images::Chosen| samples.conditions_of(c.position).to_vec();
-        of(a)
-            .partial_cmp(&of(b))
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
+    let chosen = samples.for_sheet(SHOWN);
     let mut drawn = Vec::new();
-    for c in &chosen {
+    for &position in &chosen {
         let mut image = vec![0.0; model.stamp_len()];
-        let (id, values) = (samples.ids[c.position], samples.conditions_of(c.position));
+        let (id, values) = (samples.ids[position], samples.conditions_of(position));
         session
             .sample_image(SEED, id, values, Pixels::Drawn, &mut image)
             .map_err(refused)?;
         drawn.push(image);
     }
-    let real: Vec<Vec<f32>> = chosen.iter().map(|&c| samples.shown(c)).collect();
-    let side = samples.geometry.side;
-    fn tiles(images: &[Vec<f32>], side: usize) -> Vec<Tile<'_>> {
-        let tile = |pixels| Tile {
-            pixels,
-            width: side,
-            height: side,
-            caption: String::new(),
-        };
-        images.iter().map(|image| tile(&image[..])).collect()
-    }
-    let options = SheetOptions {
-        columns: 8,
-        y_down: true,
-        ..SheetOptions::default()
-    };
-    let panels = [
-        ("held out", &tiles(&real, side)[..]),
-        ("drawn", &tiles(&drawn, side)[..]),
-    ];
-    side_by_side(&panels, &options)
-        .save(path)
-        .map_err(|e| FitError::File(e.to_string()))
+    let fixed = samples.fixed(&chosen).into_iter();
+    let real: Vec<Vec<f32>> = fixed.map(|c| samples.shown(c)).collect();
+    super::sheet(samples, &chosen, [&real, &drawn], path)
 }

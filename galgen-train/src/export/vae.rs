@@ -1,20 +1,15 @@
 //! Writing a trained autoencoder as one file, with what it does on its validation part: compared with the engine
 //! that will read it, and judged by that engine.
 
-use super::{larger, relative};
-use crate::checkpoint::Phase;
+use super::{About, Draft, PARITY, agreed, finished, larger, relative, unrounded};
 use crate::data::images::STATIC_SEED;
 use crate::fit::FitError;
 use crate::fit::vae::{Setup, Trainer};
-use crate::tensors;
 use candle_core::{DType, Device, Tensor};
-use galgen_core::card::{Card, FORMAT_VERSION, METADATA_KEY};
 use galgen_core::models::{Family, Posterior};
 use galgen_core::object::Object;
 use galgen_infer::{Model, Pixels, Session};
-use galgen_io::sheet::{SheetOptions, Stretch, Tile, side_by_side};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,52 +32,24 @@ const SEED: u64 = 1;
 /// beside drawn ones of the same classes) to the directory of the training.
 pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<Model>, FitError> {
     let Trainer { setup, training } = trainer;
-    if training.state.phase != Phase::Done {
-        let problem = "the training is not finished: continue it with `galgen-train fit --resume`";
-        return Err(FitError::File(problem.into()));
-    }
-    let stored: BTreeMap<String, Tensor> = training
-        .state
-        .best
-        .iter(&[""])
-        .map(|(name, var)| Ok((name.to_string(), var.as_tensor().to_device(&Device::Cpu)?)))
-        .collect::<candle_core::Result<_>>()?;
-    let mut card = Card {
-        format_version: FORMAT_VERSION,
-        name: setup.recipe.name.clone(),
-        description: setup.recipe.description.clone(),
-        fingerprint: String::new(),
-        geometry: setup.samples.geometry.clone(),
-        psf: setup.recipe.psf.clone(),
-        conditions: setup.samples.conditions.clone(),
+    let about = About {
+        name: &setup.recipe.name,
+        description: &setup.recipe.description,
+        psf: &setup.recipe.psf,
+        geometry: &setup.samples.geometry,
+        conditions: &setup.samples.conditions,
         model: Family::Vae(setup.model.clone()),
         training: provenance,
-        evaluation: Value::Null,
     };
-    card.fingerprint = card.compute_fingerprint();
-    let load = |card: &Card| -> Result<(Vec<u8>, Arc<Model>), FitError> {
-        let metadata = HashMap::from([(METADATA_KEY.to_string(), card.to_json())]);
-        let bytes = tensors::to_bytes(&stored, metadata)?;
-        let model = Model::from_bytes(&bytes)
-            .map_err(|e| FitError::File(format!("the engine refuses the exported model: {e}")))?;
-        Ok((bytes, model))
-    };
-    let (_, model) = load(&card)?;
+    let mut draft = Draft::new(about, unrounded(finished(training)?)?);
+    let model = draft.model()?;
     let [encoder, decoder] = parity(trainer, &model)?;
-    let worst = larger(encoder, decoder);
-    if worst.is_nan() || worst > TOLERANCE {
-        return Err(FitError::File(format!(
-            "engine and training disagree: encoder {encoder:.1e}, decoder {decoder:.1e}; expected at most \
-             {TOLERANCE:.0e}. Nothing was written; please report this recipe"
-        )));
-    }
-    card.evaluation = evaluate(setup, &model).map_err(refused)?;
-    card.evaluation["parity"] =
+    agreed(&[("encoder", encoder), ("decoder", decoder)], TOLERANCE)?;
+    draft.card.evaluation = evaluate(setup, &model).map_err(refused)?;
+    draft.card.evaluation[PARITY] =
         json!({ "images": CHECKED, "encoder": encoder, "decoder": decoder });
     sheet(setup, &model, &training.directory.join("samples.png"))?;
-    let (bytes, model) = load(&card)?;
-    galgen_io::atomic::write_atomic(path, &bytes).map_err(|e| FitError::File(e.to_string()))?;
-    Ok(model)
+    draft.write(path)
 }
 
 fn refused(e: galgen_infer::DrawError) -> FitError {
@@ -185,14 +152,7 @@ fn evaluate(setup: &Setup, model: &Arc<Model>) -> Result<Value, galgen_infer::Dr
 fn sheet(setup: &Setup, model: &Arc<Model>, path: &Path) -> Result<(), FitError> {
     let samples = setup.samples;
     let mut session = Session::new(model.clone());
-    let condition = samples.conditions.list.first();
-    let classes = condition.map_or(1, |c| c.classes.len());
-    let mut chosen = Vec::new();
-    for class in 0..classes {
-        let of_class = |p: &usize| condition.is_none() || samples.values[*p] == class as f32;
-        let members = samples.validation.iter().copied().filter(of_class);
-        chosen.extend(members.take(SHOWN.div_ceil(classes)));
-    }
+    let chosen = samples.for_sheet(SHOWN);
     let mut drawn = Vec::new();
     for &position in &chosen {
         let (id, values) = (samples.ids[position], samples.conditions_of(position));
@@ -209,27 +169,6 @@ fn sheet(setup: &Setup, model: &Arc<Model>, path: &Path) -> Result<(), FitError>
         }
         drawn.push(stamp);
     }
-    let side = samples.geometry.side;
-    let caption = |position: usize| match condition {
-        Some(c) => c.classes[samples.values[position] as usize].clone(),
-        None => String::new(),
-    };
-    let tile = |pixels, position| Tile {
-        pixels,
-        width: side,
-        height: side,
-        caption: caption(position),
-    };
-    let real: Vec<_> = chosen.iter().map(|&p| tile(samples.image(p), p)).collect();
-    let pairs = drawn.iter().zip(&chosen);
-    let drawn: Vec<_> = pairs.map(|(pixels, &p)| tile(pixels, p)).collect();
-    let options = SheetOptions {
-        columns: 8,
-        stretch: Stretch::PerTile,
-        y_down: samples.geometry.half_light_radius.is_none(),
-        ..SheetOptions::default()
-    };
-    side_by_side(&[("held out", &real), ("drawn", &drawn)], &options)
-        .save(path)
-        .map_err(|e| FitError::File(e.to_string()))
+    let real: Vec<Vec<f32>> = chosen.iter().map(|&p| samples.image(p).to_vec()).collect();
+    super::sheet(samples, &chosen, [&real, &drawn], path)
 }

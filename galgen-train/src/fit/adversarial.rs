@@ -25,6 +25,7 @@ const SKY: u64 = 2;
 const SLOPE: [u64; 2] = [3, 4];
 const POSTERIOR: u64 = 5;
 const SHIFT: u64 = 6;
+const VEIL: [u64; 2] = [7, 8];
 /// Step number of the random numbers of pictures, beyond those of training.
 const PICTURES: u64 = 1 << 40;
 /// Pixels by which the stamps are moved at most before the critic sees them: it learns galaxies, not places on the grid,
@@ -45,8 +46,17 @@ pub struct AdversarialPhase<'s> {
     /// Draw latents from the finished flow, each a part of a batch.
     sessions: Mutex<Vec<Session>>,
     model: Arc<Model>,
-    /// The batch of a step, which the critic and the decoder see.
-    batch: RefCell<Option<(u64, Rc<Batch>)>>,
+    /// What critic and decoder see in a step.
+    seen: RefCell<Option<(u64, Rc<Seen>)>>,
+}
+
+/// The stamps of a step, and what the critic gets: the same stamps and drawn ones, these with their way back to the decoder,
+/// both under [`AdversarialPhase::veil`].
+struct Seen {
+    chosen: Vec<(usize, u8)>,
+    batch: Batch,
+    veiled: Batch,
+    drawn: Tensor,
 }
 
 impl<'s> AdversarialPhase<'s> {
@@ -82,28 +92,54 @@ impl<'s> AdversarialPhase<'s> {
             critic,
             sessions: Mutex::default(),
             model,
-            batch: RefCell::default(),
+            seen: RefCell::default(),
         })
     }
 
-    fn chosen(&self, step: u64) -> Vec<(usize, u8)> {
-        let seed = self.setup.recipe.seed ^ KEY;
-        self.setup
-            .samples
-            .choose(seed, step, self.stage.stage.batch)
-    }
-
-    /// The stamps at `chosen`, which belong to `step`.
-    fn batch(&self, training: &Training, step: u64, chosen: &[(usize, u8)]) -> Result<Rc<Batch>> {
-        let mut kept = self.batch.borrow_mut();
-        if let Some((of, batch)) = &*kept
+    fn seen(&self, training: &Training, step: u64) -> Result<Rc<Seen>> {
+        let mut kept = self.seen.borrow_mut();
+        if let Some((of, seen)) = &*kept
             && *of == step
         {
-            return Ok(batch.clone());
+            return Ok(seen.clone());
         }
-        let batch = Rc::new(self.setup.samples.batch(chosen, &training.device)?);
-        *kept = Some((step, batch.clone()));
-        Ok(batch)
+        let samples = &self.setup.samples;
+        let seed = self.setup.recipe.seed ^ KEY;
+        let chosen = samples.choose(seed, step, self.stage.stage.batch);
+        let batch = samples.batch(&chosen, &training.device)?;
+        let learner = self
+            .setup
+            .learner(&training.state.parameters, &training.device)?;
+        let drawn = self.observed(training, &learner, &batch, step, &chosen)?;
+        let veil = |kind| self.veil(training, &learner, &batch, step, kind);
+        let seen = Rc::new(Seen {
+            drawn: (drawn + veil(VEIL[1])?)?,
+            veiled: Batch {
+                stamps: (&batch.stamps + veil(VEIL[0])?)?,
+                ..batch.clone()
+            },
+            chosen,
+            batch,
+        });
+        *kept = Some((step, seen.clone()));
+        Ok(seen)
+    }
+
+    /// White noise that raises the sky's to what the likelihood takes for it. Faint light of the real stamps that is not the
+    /// galaxy's (compression, residues of the sky) would tell them from drawn ones, and the decoder would imitate it.
+    fn veil(
+        &self,
+        training: &Training,
+        learner: &Learner,
+        batch: &Batch,
+        step: u64,
+        kind: u64,
+    ) -> Result<Tensor> {
+        let (b, _, n, _) = batch.stamps.dims4()?;
+        let white = training.normals(self.key(kind), step, b, n * n)?;
+        let white = white.reshape((b, 1, n, n))?.broadcast_mul(&batch.sky)?;
+        let factor = self.setup.samples.noise_correlation();
+        learner.windowed(&(white * (1.0 - factor.powi(-2)).max(0.0).sqrt())?)
     }
 
     /// How far both sides' stamps are moved in `step`, down and right.
@@ -176,18 +212,11 @@ impl Objective for AdversarialPhase<'_> {
 
     /// A step of the critic.
     fn prepare(&self, training: &mut Training, step: u64) -> Result<()> {
-        let chosen = self.chosen(step);
-        let batch = self.batch(training, step, &chosen)?;
-        let learner = self
-            .setup
-            .learner(&training.state.parameters, &training.device)?;
-        let drawn = self
-            .observed(training, &learner, &batch, step, &chosen)?
-            .detach();
+        let seen = self.seen(training, step)?;
         let n = self.setup.samples.side;
         let normals = |kind| {
-            let white = training.normals(self.key(kind), step, chosen.len(), n * n)?;
-            white.reshape((chosen.len(), 1, n, n))
+            let white = training.normals(self.key(kind), step, seen.chosen.len(), n * n)?;
+            white.reshape((seen.chosen.len(), 1, n, n))
         };
         let (e0, e1) = (normals(SLOPE[0])?, normals(SLOPE[1])?);
         let rate = self.stage.critic_learning_rate * self.stage.stage.learning_rate_at(step)
@@ -197,9 +226,11 @@ impl Objective for AdversarialPhase<'_> {
         };
         let slope = (SLOPE_EVERY as f64 * self.stage.penalty, [&e0, &e1]);
         let slope = step.is_multiple_of(SLOPE_EVERY).then_some(slope);
-        let loss =
-            self.critic
-                .critic_loss(&rival.parameters, &batch, &drawn, self.shift(step), slope)?;
+        let (parameters, drawn) = (&rival.parameters, seen.drawn.detach());
+        let shift = self.shift(step);
+        let loss = self
+            .critic
+            .critic_loss(parameters, &seen.veiled, &drawn, shift, slope)?;
         let gradients = loss.backward()?;
         rival
             .adam
@@ -208,27 +239,32 @@ impl Objective for AdversarialPhase<'_> {
     }
 
     fn loss(&self, training: &Training, step: u64) -> Result<(Tensor, Vec<u64>)> {
-        let chosen = self.chosen(step);
-        let batch = self.batch(training, step, &chosen)?;
-        let learner = self
-            .setup
-            .learner(&training.state.parameters, &training.device)?;
+        // The decoder is still the one that the critic saw.
+        let seen = self.seen(training, step)?;
+        let Seen {
+            chosen,
+            batch,
+            veiled,
+            drawn,
+        } = &*seen;
         let Some(rival) = &training.state.critic else {
             candle_core::bail!("the adversarial phase has a critic")
         };
-        let drawn = self.observed(training, &learner, &batch, step, &chosen)?;
         let adversarial =
             self.critic
-                .decoder_loss(&rival.parameters, &batch, &drawn, self.shift(step))?;
+                .decoder_loss(&rival.parameters, veiled, drawn, self.shift(step))?;
         // The likelihood keeps the decoder true to the encoder's latents.
-        let (mean, log_variance) = learner.encode(&batch)?;
+        let learner = self
+            .setup
+            .learner(&training.state.parameters, &training.device)?;
+        let (mean, log_variance) = learner.encode(batch)?;
         let latent = self.setup.model.latent;
         let normals = training.normals(self.key(POSTERIOR), step, chosen.len(), latent)?;
         let z = posterior_sample(&mean, &log_variance, &normals)?.detach();
         let decoded = learner.decode(&z, batch.context.as_ref())?;
-        let likelihood = learner.log_likelihood(&batch, &decoded)?.mean_all()?;
+        let likelihood = learner.log_likelihood(batch, &decoded)?.mean_all()?;
         let loss = (adversarial - (likelihood * self.stage.likelihood)?)?;
-        Ok((loss, self.setup.ids(&chosen)))
+        Ok((loss, self.setup.ids(chosen)))
     }
 
     /// -ELBO of the sharpened decoder: how much of the likelihood the detail costs.

@@ -1,8 +1,8 @@
 //! Training of an exact density, a flow or a masked network, from a recipe: maximum likelihood. Diagonals of flows start
 //! at the mean and deviation of what reaches them, and grey levels get new noise whenever they are shown.
 
-use super::{FitError, Objective, Setting, Training, Validation, pictures};
-use crate::checkpoint::{self, Phase};
+use super::{FitError, Objective, Run, Training, Validation, pictures};
+use crate::checkpoint::Phase;
 use crate::data::images::{Chosen, ImageSamples};
 use crate::lower::Follow;
 use crate::models::density::Density;
@@ -11,7 +11,6 @@ use crate::recipe::{DensityPreset, DensityRecipe, Regularisation};
 use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::spec::TraceNoise;
-use std::path::Path;
 
 /// Items in a validation batch.
 const VALIDATION_BATCH: usize = 256;
@@ -40,15 +39,12 @@ pub struct Trainer<'a, P> {
 }
 
 impl<'a, P: DensityPreset> Trainer<'a, P> {
-    /// Prepares a training of `recipe` on `samples` with output in `directory`. A checkpoint there
-    /// is continued if `resume`, and refused otherwise.
+    /// Prepares a training of `recipe` on `samples` as `run` says. A checkpoint in its
+    /// directory is continued if it resumes, and refused otherwise.
     pub fn new(
         recipe: &'a DensityRecipe<P>,
         samples: &'a ImageSamples,
-        directory: &Path,
-        device: &Device,
-        resume: bool,
-        quiet: bool,
+        run: &Run,
     ) -> std::result::Result<Self, FitError> {
         let (geometry, conditions) = (&samples.geometry, &samples.conditions);
         let model = recipe.model.density(geometry, conditions.width())?;
@@ -67,21 +63,14 @@ impl<'a, P: DensityPreset> Trainer<'a, P> {
                 )));
             }
         }
-        let setting = Setting {
-            name: &recipe.name,
-            seed: recipe.seed,
-            identity: &checkpoint::identity(recipe, samples.digest()).map_err(FitError::File)?,
-            directory,
-            device,
-            resume,
-            quiet,
-        };
+        let device = run.device;
+        let about = (recipe, &*recipe.name, recipe.seed);
         let setup = Setup {
             model,
             recipe,
             samples,
         };
-        let training = Training::open(&setting, Phase::Flow, || {
+        let training = Training::open(run, about, samples.digest(), Phase::Flow, || {
             let parameters = Parameters::initialise(&specs, recipe.seed, DType::F32, device)?;
             let chosen = samples.choose(recipe.seed, 0, samples.training.len().min(INITIAL));
             let (x, context) = setup.batch(&chosen, NOISE_KEY, device)?;

@@ -6,8 +6,8 @@
 //! which nobody measured: they are measured several times on the way on the model's own reconstructions.
 
 use super::adversarial::AdversarialPhase;
-use super::{FitError, Objective, Setting, Training, Validation, pictures};
-use crate::checkpoint::{self, Phase};
+use super::{FitError, Objective, Run, Training, Validation, pictures};
+use crate::checkpoint::Phase;
 use crate::models::flow_vae::{Learner, adjust_initial_values, posterior_sample, standardise_flow};
 use crate::params::Parameters;
 use crate::recipe::Recipe;
@@ -16,7 +16,6 @@ use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::measure;
 use galgen_core::models::{FlowVae, Forward};
 use galgen_core::stamp::Geometry;
-use std::path::Path;
 
 const VAE: [&str; 2] = ["encoder.", "decoder."];
 const FLOW: [&str; 1] = ["flow."];
@@ -48,34 +47,29 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Prepares a training of `recipe` on `samples` with output in `directory`. A checkpoint there
-    /// is continued if `resume`, and refused otherwise.
+    /// Prepares a training of `recipe` on `samples` as `run` says. A checkpoint in its
+    /// directory is continued if it resumes, and refused otherwise.
     pub fn new(
         recipe: &'a Recipe,
         samples: &'a Samples,
-        directory: &Path,
-        device: &Device,
-        resume: bool,
-        quiet: bool,
+        run: &Run,
     ) -> std::result::Result<Self, FitError> {
         let geometry = Geometry {
             side: samples.side,
             bands: vec![samples.band.clone()],
             half_light_radius: Some(samples.half_light_radius),
         };
+        if recipe.vae.steps == 0 && run.start.is_none() {
+            let problem =
+                "vae.steps is 0: say --start MODEL, whose encoder and decoder stay, or make steps";
+            return Err(FitError::File(problem.into()));
+        }
         let mut model = recipe.model.build(&geometry, samples.conditions.len())?;
         model.noise.typical_sky = samples.typical_sky() * model.intensity;
         let specs = model.tensors(&geometry, &samples.conditions)?;
-        let setting = Setting {
-            name: &recipe.name,
-            seed: recipe.seed,
-            identity: &checkpoint::identity(recipe, samples.digest()).map_err(FitError::File)?,
-            directory,
-            device,
-            resume,
-            quiet,
-        };
-        let training = Training::open(&setting, Phase::Vae, || {
+        let device = run.device;
+        let about = (recipe, &*recipe.name, recipe.seed);
+        let training = Training::open(run, about, samples.digest(), Phase::Vae, || {
             let parameters = Parameters::initialise(&specs, recipe.seed, DType::F32, device)?;
             adjust_initial_values(&model, &parameters)?;
             Ok(parameters)
@@ -122,7 +116,7 @@ impl<'a> Trainer<'a> {
         if let (Phase::Adversarial, Some(stage)) = (training.state.phase, &recipe.adversarial)
             && left > 0
         {
-            let model = crate::export::engine(setup, &training.state.best)?;
+            let model = crate::export::flow_vae::engine(setup, &training.state.best)?;
             // What a wide point-spread function hides, no critic sees: the decoder would make it up.
             let resolved = setup.of_flow()?;
             let phase = AdversarialPhase::new(&resolved, stage, model, training)?;

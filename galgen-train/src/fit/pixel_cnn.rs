@@ -1,14 +1,13 @@
 //! Training of an autoregressive model of images from a recipe.
 
-use super::{FitError, Objective, Setting, Training, Validation, pictures};
-use crate::checkpoint::{self, Phase};
+use super::{FitError, Objective, Run, Training, Validation, pictures};
+use crate::checkpoint::Phase;
 use crate::data::images::ImageSamples;
 use crate::models::pixel_cnn::{adjust_initial_values, loss};
 use crate::params::Parameters;
 use crate::recipe::PixelCnnRecipe;
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use galgen_core::models::PixelCnn;
-use std::path::Path;
 
 /// Images in a validation batch.
 const VALIDATION_BATCH: usize = 64;
@@ -33,29 +32,19 @@ pub struct Trainer<'a> {
 
 impl<'a> Trainer<'a> {
     /// Prepares a training of `recipe` on `samples`, whose pixels are levels if the head is discrete (see
-    /// [`ImageSamples::round_to`]), with output in `directory`. A checkpoint there is continued if `resume`, and refused
-    /// otherwise.
+    /// [`ImageSamples::round_to`]), as `run` says. A checkpoint in its directory is continued if it resumes, and
+    /// refused otherwise.
     pub fn new(
         recipe: &'a PixelCnnRecipe,
         samples: &'a ImageSamples,
-        directory: &Path,
-        device: &Device,
-        resume: bool,
-        quiet: bool,
+        run: &Run,
     ) -> std::result::Result<Self, FitError> {
         let (geometry, conditions) = (&samples.geometry, &samples.conditions);
         let model = recipe.model.build(geometry, conditions.width())?;
         let specs = model.tensors(geometry, conditions)?;
-        let setting = Setting {
-            name: &recipe.name,
-            seed: recipe.seed,
-            identity: &checkpoint::identity(recipe, samples.digest()).map_err(FitError::File)?,
-            directory,
-            device,
-            resume,
-            quiet,
-        };
-        let training = Training::open(&setting, Phase::Pixels, || {
+        let device = run.device;
+        let about = (recipe, &*recipe.name, recipe.seed);
+        let training = Training::open(run, about, samples.digest(), Phase::Pixels, || {
             let parameters = Parameters::initialise(&specs, recipe.seed, DType::F32, device)?;
             adjust_initial_values(&model.net, &parameters)?;
             Ok(parameters)

@@ -1,15 +1,14 @@
 //! Training of an autoencoder, variational or plain, from a recipe. A plain one ends with the Gaussian of its
 //! training codes as its prior.
 
-use super::{FitError, Objective, Setting, Training, Validation, pictures};
-use crate::checkpoint::{self, Phase};
+use super::{FitError, Objective, Run, Training, Validation, pictures};
+use crate::checkpoint::Phase;
 use crate::data::images::ImageSamples;
 use crate::models::vae::{Learner, adjust_initial_values};
 use crate::params::Parameters;
 use crate::recipe::ImageRecipe;
 use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::models::{Posterior, Vae};
-use std::path::Path;
 
 /// Images in a validation batch.
 const VALIDATION_BATCH: usize = 256;
@@ -39,31 +38,21 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Prepares a training of `recipe` on `samples` with output in `directory`. A checkpoint there
-    /// is continued if `resume`, and refused otherwise.
+    /// Prepares a training of `recipe` on `samples` as `run` says. A checkpoint in its
+    /// directory is continued if it resumes, and refused otherwise.
     pub fn new(
         recipe: &'a ImageRecipe,
         samples: &'a ImageSamples,
-        directory: &Path,
-        device: &Device,
-        resume: bool,
-        quiet: bool,
+        run: &Run,
     ) -> std::result::Result<Self, FitError> {
         let (geometry, conditions) = (&samples.geometry, &samples.conditions);
         let model = recipe
             .model
             .build(geometry, recipe.posterior(), conditions.width())?;
         let specs = model.tensors(geometry, conditions)?;
-        let setting = Setting {
-            name: &recipe.name,
-            seed: recipe.seed,
-            identity: &checkpoint::identity(recipe, samples.digest()).map_err(FitError::File)?,
-            directory,
-            device,
-            resume,
-            quiet,
-        };
-        let training = Training::open(&setting, Phase::Vae, || {
+        let device = run.device;
+        let about = (recipe, &*recipe.name, recipe.seed);
+        let training = Training::open(run, about, samples.digest(), Phase::Vae, || {
             let parameters = Parameters::initialise(&specs, recipe.seed, DType::F32, device)?;
             adjust_initial_values(&model, &parameters)?;
             Ok(parameters)

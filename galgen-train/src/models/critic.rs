@@ -136,9 +136,8 @@ impl Critic {
         drawn: &Tensor,
         shift: [isize; 2],
     ) -> Result<Tensor> {
-        let real = self
-            .judge(parameters, batch, &batch.stamps, shift)?
-            .detach();
+        let parameters = &parameters.frozen();
+        let real = self.judge(parameters, batch, &batch.stamps, shift)?;
         let fake = self.judge(parameters, batch, drawn, shift)?;
         softplus(&(real - fake)?)?.mean_all()
     }

@@ -71,6 +71,9 @@ pub struct ImageData {
     /// Classes that become a condition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
+    /// Numbers that become conditions, after the classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<Number>,
     /// Fraction kept for validation, by image; 0: all train and validate.
     pub validation: f64,
     /// Pixels become 0 or 1 with their value as the probability.
@@ -107,6 +110,34 @@ pub struct Labels {
     /// value is a class of its own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub classes: BTreeMap<String, [f64; 2]>,
+}
+
+/// A number of each image, such as a magnitude.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Number {
+    /// Name of the condition.
+    pub condition: String,
+    /// Unit, empty for a pure number.
+    #[serde(default)]
+    pub unit: String,
+    /// One sentence for people.
+    #[serde(default)]
+    pub description: String,
+    /// Table (CSV, FITS) with a row for each image, as [`Labels::file`]. Without it the number is a column of
+    /// [`ImageData::images`]: of a training set of galaxies, or of a table whose other columns are described.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// Column, if its name is not that of the condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+}
+
+impl Number {
+    /// Name of the column.
+    pub fn column(&self) -> &str {
+        self.column.as_ref().unwrap_or(&self.condition)
+    }
 }
 
 fn label() -> String {

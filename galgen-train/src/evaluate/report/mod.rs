@@ -27,6 +27,7 @@ pub fn html(evaluation: &Evaluation) -> String {
             &(grid(2, &figures::planes(e)) + PLANES_NOTE),
         ),
         section("Requested against measured", &conditions(e)),
+        section("Through the sharpest telescopes", &tables::outliers(e)),
         section("Memorisation", &memorisation(e)),
         section("Where this comes from", &tables::provenance(e)),
     ];

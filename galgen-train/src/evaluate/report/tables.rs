@@ -4,6 +4,7 @@ use super::super::Evaluation;
 use super::super::compare::{Compared, FLOOR_GOAL, NEIGHBOURS, SERSIC_GOAL};
 use super::super::conditions::{GOAL, Requested};
 use super::super::memorisation::{CHANCE, Nearest};
+use super::super::sharp::Outliers;
 use super::super::summary::Goal;
 use super::super::yardstick::{HALVES, RESAMPLINGS};
 use galgen_io::report::{escaped, number, p_value, table};
@@ -204,6 +205,29 @@ pub(super) fn memorisation(e: &Evaluation) -> String {
         number(100.0 * close),
         p_value(close_p),
         verdict(m.met())
+    )
+}
+
+pub(super) fn outliers(e: &Evaluation) -> String {
+    let row = |o: &Outliers| {
+        vec![
+            o.name.into(),
+            number(o.limit),
+            format!("{} of {}", o.held_out[0], o.held_out[1]),
+            format!("{} of {}", o.drawn[0], o.drawn[1]),
+            format!("{} %", number(100.0 * o.share())),
+            p_value(o.p()),
+            verdict(o.met()),
+        ]
+    };
+    let rows: Vec<_> = e.outliers.iter().map(row).collect();
+    let head = ["statistic", "above", "held-out", "drawn", "share", "p", ""];
+    format!(
+        "{}<p class=\"note\">All drawn galaxies, each through the point-spread function and noise of one of the best resolved \
+         quarter of the held-out galaxies, against these galaxies themselves: a model may hide holes and blocks behind the \
+         wide point-spread functions of the others. An outlier lies above the 99 % quantile of the real ones; p is the \
+         probability of as many by chance.</p>\n",
+        table(&head, &rows)
     )
 }
 
