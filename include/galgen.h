@@ -806,7 +806,8 @@ enum galgen_status galgen_session_accept_half_precision(struct galgen_session *s
  * `log_likelihoods` has `n` elements. `statuses` has `n` elements, or is NULL. The density is over the
  * pixels of the unit-sum stamp in the model's intensity unit, inside the stamp's circle. Of plain images, and of rows of
  * numbers (bands are columns, side 1), it is over the pixels as they are. A flow and a masked network give ln p
- * itself; `samples` then matters only for pixels of grey levels, whose dequantising noise is drawn.
+ * itself; `samples` then matters only for pixels of grey levels, whose dequantising noise is drawn. The card of a
+ * continuous flow may ask for an estimated trace ("hutchinson"): its ln p is an estimate with signs of (seed, id).
  *
  * Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if a stamp cannot be scored: its result
  * is NaN, its status says why. Fails with NULL, LENGTH before anything is written.

@@ -134,7 +134,8 @@ mod tests {
         let mut light: Vec<f32> = (0..SIDE * SIDE)
             .map(|k| {
                 let (x, y) = ((k % SIDE) as f64 - 15.5, (k / SIDE) as f64 - 15.5);
-                let dark = broken && (k % SIDE / 4 + k / SIDE / 4) % 2 == 0 && x.hypot(y) > 3.0;
+                let dark =
+                    broken && (k % SIDE / 4 + k / SIDE / 4).is_multiple_of(2) && x.hypot(y) > 3.0;
                 let light = (-x.hypot(y / q) / scale).exp();
                 (if dark { 0.2 * light } else { light }) as f32
             })
