@@ -43,8 +43,8 @@ pub struct Recipe {
     /// Training of the latent flow, after the VAE.
     pub flow: Stage,
     /// Only stamps whose point-spread function is at most this wide (full width at half maximum in stamp
-    /// pixels) teach the flow and the adversarial phase: what a wider one hides, the autoencoder only guesses and a critic does
-    /// not see, and the model would draw that. `None`: all do.
+    /// pixels) teach the flow and are judged by the critic: what a wider one hides, the autoencoder only guesses and a critic
+    /// does not see, and the model would draw that. `None`: all do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow_max_psf_fwhm: Option<f64>,
     /// Training of the decoder against a critic, after the flow.

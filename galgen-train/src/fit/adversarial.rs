@@ -26,6 +26,7 @@ const SLOPE: [u64; 2] = [3, 4];
 const POSTERIOR: u64 = 5;
 const SHIFT: u64 = 6;
 const VEIL: [u64; 2] = [7, 8];
+const LIKELIHOOD: u64 = 9;
 /// Step number of the random numbers of pictures, beyond those of training.
 const PICTURES: u64 = 1 << 40;
 /// Pixels by which the stamps are moved at most before the critic sees them: it learns galaxies, not places on the grid,
@@ -40,7 +41,11 @@ const SLOPE_EVERY: u64 = 4;
 
 /// The decoder against its critic.
 pub struct AdversarialPhase<'s> {
+    /// The stamps that the critic judges: what a wide point-spread function hides it does not see, and the decoder would
+    /// make it up.
     setup: &'s Setup<'s>,
+    /// All stamps, for the likelihood: where it holds nothing, the decoder forgets what the encoder means.
+    whole: &'s Setup<'s>,
     stage: &'s Adversarial,
     critic: Critic,
     /// Draw latents from the finished flow, each a part of a batch.
@@ -54,7 +59,6 @@ pub struct AdversarialPhase<'s> {
 /// both under [`AdversarialPhase::veil`].
 struct Seen {
     chosen: Vec<(usize, u8)>,
-    batch: Batch,
     veiled: Batch,
     drawn: Tensor,
 }
@@ -63,6 +67,7 @@ impl<'s> AdversarialPhase<'s> {
     /// `model` holds the finished flow. Starts the critic if the training has none.
     pub fn new(
         setup: &'s Setup<'s>,
+        whole: &'s Setup<'s>,
         stage: &'s Adversarial,
         model: Arc<Model>,
         training: &mut Training,
@@ -88,6 +93,7 @@ impl<'s> AdversarialPhase<'s> {
         }
         Ok(AdversarialPhase {
             setup,
+            whole,
             stage,
             critic,
             sessions: Mutex::default(),
@@ -116,10 +122,9 @@ impl<'s> AdversarialPhase<'s> {
             drawn: (drawn + veil(VEIL[1])?)?,
             veiled: Batch {
                 stamps: (&batch.stamps + veil(VEIL[0])?)?,
-                ..batch.clone()
+                ..batch
             },
             chosen,
-            batch,
         });
         *kept = Some((step, seen.clone()));
         Ok(seen)
@@ -241,12 +246,7 @@ impl Objective for AdversarialPhase<'_> {
     fn loss(&self, training: &Training, step: u64) -> Result<(Tensor, Vec<u64>)> {
         // The decoder is still the one that the critic saw.
         let seen = self.seen(training, step)?;
-        let Seen {
-            chosen,
-            batch,
-            veiled,
-            drawn,
-        } = &*seen;
+        let Seen { veiled, drawn, .. } = &*seen;
         let Some(rival) = &training.state.critic else {
             candle_core::bail!("the adversarial phase has a critic")
         };
@@ -254,22 +254,27 @@ impl Objective for AdversarialPhase<'_> {
             self.critic
                 .decoder_loss(&rival.parameters, veiled, drawn, self.shift(step))?;
         // The likelihood keeps the decoder true to the encoder's latents.
+        let (samples, key) = (&self.whole.samples, self.key(LIKELIHOOD));
+        let chosen = samples.choose(key, step, self.stage.stage.batch);
+        let batch = samples.batch(&chosen, &training.device)?;
         let learner = self
             .setup
             .learner(&training.state.parameters, &training.device)?;
-        let (mean, log_variance) = learner.encode(batch)?;
+        let (mean, log_variance) = learner.encode(&batch)?;
         let latent = self.setup.model.latent;
         let normals = training.normals(self.key(POSTERIOR), step, chosen.len(), latent)?;
         let z = posterior_sample(&mean, &log_variance, &normals)?.detach();
         let decoded = learner.decode(&z, batch.context.as_ref())?;
-        let likelihood = learner.log_likelihood(batch, &decoded)?.mean_all()?;
+        let likelihood = learner.log_likelihood(&batch, &decoded)?.mean_all()?;
         let loss = (adversarial - (likelihood * self.stage.likelihood)?)?;
-        Ok((loss, self.setup.ids(chosen)))
+        let mut ids = self.setup.ids(&seen.chosen);
+        ids.extend(self.whole.ids(&chosen));
+        Ok((loss, ids))
     }
 
     /// -ELBO of the sharpened decoder: how much of the likelihood the detail costs.
     fn validate(&self, training: &Training) -> Result<Validation> {
-        self.setup.bound(training)
+        self.whole.bound(training)
     }
 
     fn draw(&self, training: &Training) -> std::result::Result<(), String> {

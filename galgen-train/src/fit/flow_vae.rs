@@ -117,9 +117,8 @@ impl<'a> Trainer<'a> {
             && left > 0
         {
             let model = crate::export::flow_vae::engine(setup, &training.state.best)?;
-            // What a wide point-spread function hides, no critic sees: the decoder would make it up.
             let resolved = setup.of_flow()?;
-            let phase = AdversarialPhase::new(&resolved, stage, model, training)?;
+            let phase = AdversarialPhase::new(&resolved, setup, stage, model, training)?;
             let finished =
                 training.run_phase(&stage.stage, stage.stage.steps, &phase, &mut left)?;
             drop(phase);

@@ -10,7 +10,6 @@ use galgen_core::spec::Layer;
 use galgen_core::stamp::{Geometry, window};
 
 /// A batch of stamps, all tensors on one device and of one type.
-#[derive(Clone)]
 pub struct Batch {
     /// `[b, bands, n, n]`, each of unit sum.
     pub stamps: Tensor,
@@ -28,7 +27,6 @@ pub struct Batch {
 }
 
 /// The point-spread functions of a batch.
-#[derive(Clone)]
 pub struct Blur {
     /// Convolution with them.
     pub filter: Filter,
