@@ -1,4 +1,4 @@
-//! Writing a trained model as one file, and checking it with the engine that will read it: a [`Draft`] is the file in the
+//! Writing a trained model as one file, and checking it with the engine that will read it: a `Draft` is the file in the
 //! making, and the module of a family says what is compared and what is judged.
 
 pub mod density;
