@@ -21,6 +21,7 @@ use crate::params::Parameters;
 use crate::recipe::Stage;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor};
+use galgen_core::condition::Conditions;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,20 @@ impl<'a> Run<'a> {
             quiet: true,
         }
     }
+}
+
+/// What is trained on what.
+pub struct Subject<'a, R> {
+    /// The recipe.
+    pub recipe: &'a R,
+    /// Name of the model, for the titles of figures.
+    pub name: &'a str,
+    /// Seed of every random number.
+    pub seed: u64,
+    /// A number that differs for other data.
+    pub data: u64,
+    /// What the model is asked for.
+    pub conditions: &'a Conditions,
 }
 
 /// A training in progress, of whatever family.
@@ -139,17 +154,17 @@ pub enum FitError {
 }
 
 impl Training {
-    /// Starts a training of `recipe`, called `name`, on data of this digest in `phase`, with the parameters that `initial`
-    /// makes or those of [`Run::start`]; or continues the checkpoint in the directory.
+    /// Starts a training of `subject` in `phase` with the parameters that `initial` makes or those of [`Run::start`], or
+    /// continues the checkpoint in the directory.
     pub fn open(
         run: &Run,
-        (recipe, name, seed): (&impl Serialize, &str, u64),
-        data: u64,
+        subject: &Subject<impl Serialize>,
         phase: Phase,
         initial: impl FnOnce() -> Result<Parameters>,
     ) -> std::result::Result<Self, FitError> {
-        let identity = checkpoint::identity(recipe, data, run.start.map(Start::digest))
-            .map_err(FitError::File)?;
+        let start = run.start.map(Start::digest);
+        let identity =
+            checkpoint::identity(subject.recipe, subject.data, start).map_err(FitError::File)?;
         let directory = run.directory;
         std::fs::create_dir_all(directory)
             .map_err(|e| FitError::File(format!("{}: {e}", directory.display())))?;
@@ -172,7 +187,8 @@ impl Training {
             (false, false) => {
                 let parameters = initial()?;
                 if let Some(start) = run.start {
-                    start.copy_to(&parameters).map_err(FitError::File)?;
+                    let copied = start.copy_to(&parameters, subject.conditions);
+                    copied.map_err(FitError::File)?;
                 }
                 State {
                     phase,
@@ -190,8 +206,8 @@ impl Training {
         };
         Ok(Training {
             state,
-            name: name.into(),
-            seed,
+            name: subject.name.into(),
+            seed: subject.seed,
             directory: directory.into(),
             device: run.device.clone(),
             start: run.start.map(|s| s.provenance().clone()),

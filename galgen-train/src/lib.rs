@@ -8,6 +8,7 @@ pub mod checkpoint;
 #[allow(unsafe_code)]
 pub mod cuda;
 pub mod data;
+mod digest;
 pub mod evaluate;
 pub mod evaluate_command;
 pub mod export;

@@ -1,5 +1,6 @@
 //! The trainable tensors of a model, by name, and their seeded initial values.
 
+use crate::digest;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::spec::{Role, TensorSpec};
@@ -28,7 +29,11 @@ impl Parameters {
         for spec in specs {
             let tensor = match spec.role {
                 Role::Weight { fan_in } => {
-                    let mut rng = Philox::new(seed, name_id(&spec.name), Stream::Training);
+                    let mut rng = Philox::new(
+                        seed,
+                        digest::of_bytes(spec.name.as_bytes()),
+                        Stream::Training,
+                    );
                     let deviation = (2.0 / fan_in as f64).sqrt();
                     let count = spec.shape.iter().product();
                     let values: Vec<f64> = (0..count).map(|_| deviation * rng.normal()).collect();
@@ -137,11 +142,4 @@ impl Parameters {
             None => candle_core::bail!("no parameter is called `{name}`"),
         }
     }
-}
-
-/// Object id of the random numbers that belong to a name: 64-bit FNV-1a.
-fn name_id(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

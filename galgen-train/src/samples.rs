@@ -2,6 +2,7 @@
 
 use crate::data::conditions::{self, meaning};
 use crate::data::set::{COLUMNS, TrainingSet};
+use crate::digest::fnv1a;
 use crate::models::flow_vae::{Batch, Blur};
 use crate::ops::{Filter, coloured};
 use candle_core::{Device, Result, Tensor};
@@ -325,10 +326,7 @@ impl Samples {
             .chain(&self.pixels.sky)
             .chain(&self.pixels.psf)
             .map(|v| u64::from(v.to_bits()));
-        ids.chain(numbers)
-            .fold(0xcbf2_9ce4_8422_2325, |hash, word| {
-                (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3)
-            })
+        fnv1a(ids.chain(numbers))
     }
 
     /// A batch of the stamps at `chosen` (position, flip).

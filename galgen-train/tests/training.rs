@@ -449,6 +449,16 @@ fn a_training_starts_from_a_finished_model() {
         sizes.contains(first) && sizes.contains("decoder."),
         "{sizes}"
     );
+    let order = [
+        "\"axis_ratio\", \"concentration\"",
+        "\"concentration\", \"axis_ratio\"",
+    ];
+    write(&kept.replace(order[0], order[1]));
+    let conditions = message(&fit(&folder, "conditions", "1", &["--start", first]));
+    assert!(
+        conditions.contains("its conditions are axis_ratio, concentration"),
+        "{conditions}"
+    );
     let no_model = folder.join("tiny.safetensors");
     let no_model = ["--start", no_model.to_str().expect("UTF-8")];
     let problem = message(&fit(&folder, "none", "1", &no_model));

@@ -2,6 +2,7 @@
 
 use super::set::{COLUMNS, TrainingSet};
 use super::{conditions, labels};
+use crate::digest::fnv1a;
 use crate::models::vae::Batch;
 use crate::recipe::{Binarise, ImageData, Number};
 use crate::samples::FLIPS;
@@ -273,11 +274,7 @@ impl ImageSamples {
     pub fn digest(&self) -> u64 {
         let numbers = self.pixels.iter().chain(&self.values);
         let words = numbers.map(|v| u64::from(v.to_bits()));
-        words
-            .chain(self.ids.iter().copied())
-            .fold(0xcbf2_9ce4_8422_2325, |hash, word| {
-                (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3)
-            })
+        fnv1a(words.chain(self.ids.iter().copied()))
     }
 
     /// The pixels that are shown for `chosen`.

@@ -7,6 +7,7 @@ use super::galaxy::Picture;
 use super::plane::Plane;
 use super::psf::Psf;
 use super::stretch::Stretch;
+use crate::digest;
 use galgen_io::fits::{FitsFile, HduSelect};
 use galgen_io::table::Table;
 use std::path::{Path, PathBuf};
@@ -87,8 +88,7 @@ impl Entry {
 
 /// The id of a picture that has a name and no number.
 pub fn id_of_name(name: &str) -> i64 {
-    let step = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3);
-    (name.bytes().fold(0xcbf2_9ce4_8422_2325, step) >> 1) as i64
+    (digest::of_bytes(name.as_bytes()) >> 1) as i64
 }
 
 /// The pictures of a source: a folder, a FITS cube or a `RealGalaxyCatalog`.

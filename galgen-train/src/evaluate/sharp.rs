@@ -2,7 +2,7 @@
 //!
 //! Under the conditions of a badly resolved galaxy a model may draw holes and blocks that no comparison through that
 //! galaxy's own point-spread function can show. So every drawn galaxy is also observed like one of the best resolved
-//! held-out galaxies, and counted as an outlier where it is rougher than all but a few of those.
+//! held-out galaxies, and counted as an outlier where it is rougher than all but a few of those, or cannot be measured.
 
 use super::held_out::{HeldOut, NoiseOf};
 use galgen_core::measure::{self, Noise};
@@ -24,7 +24,7 @@ pub struct Outliers {
     pub name: &'static str,
     /// What a galaxy has to exceed.
     pub limit: f64,
-    /// Outliers among the sharpest held-out galaxies, and how many of those can be measured.
+    /// Outliers among the sharpest held-out galaxies, and how many these are.
     pub held_out: [usize; 2],
     /// The same of the drawn ones.
     pub drawn: [usize; 2],
@@ -52,8 +52,8 @@ impl Outliers {
     pub fn json(&self) -> Value {
         json!({
             "limit": self.limit,
-            "held_out": { "outliers": self.held_out[0], "measurable": self.held_out[1] },
-            "drawn": { "outliers": self.drawn[0], "measurable": self.drawn[1] },
+            "held_out": { "outliers": self.held_out[0], "of": self.held_out[1] },
+            "drawn": { "outliers": self.drawn[0], "of": self.drawn[1] },
             "drawn_share": self.share(),
             "p": self.p(),
             "met": self.met(),
@@ -91,13 +91,11 @@ pub fn outliers(
         })
         .collect();
     let of = |name, i: usize| {
-        let finite = |rows: &[[f64; 2]]| -> Vec<f64> {
-            let values = rows.iter().map(|row| row[i]);
-            values.filter(|v| v.is_finite()).collect()
-        };
-        let (real, drawn) = (finite(&real), finite(&drawn));
-        let limit = quantile(&real, TAIL);
-        let count = |values: &[f64]| [values.iter().filter(|v| **v > limit).count(), values.len()];
+        let finite = real.iter().map(|row| row[i]).filter(|v| v.is_finite());
+        let limit = quantile(&finite.collect::<Vec<_>>(), TAIL);
+        // What cannot even be measured is no galaxy.
+        let rough = |row: &&[f64; 2]| !row[i].is_finite() || row[i] > limit;
+        let count = |rows: &[[f64; 2]]| [rows.iter().filter(rough).count(), rows.len()];
         Outliers {
             name,
             limit,
@@ -199,5 +197,13 @@ mod tests {
         let broken = found(&draws(&|i| i % 4 == 1));
         assert!(!broken[1].met(), "{broken:?}");
         assert!((0.2..=0.3).contains(&broken[1].share()), "{broken:?}");
+        // No light at all: nothing to measure.
+        let mut dark = draws(&|_| false);
+        dark.iter_mut()
+            .step_by(10)
+            .for_each(|stamp| stamp.fill(0.0));
+        for dark in found(&dark) {
+            assert!(!dark.met() && dark.drawn[0] >= n / 10, "{dark:?}");
+        }
     }
 }

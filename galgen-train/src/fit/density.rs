@@ -1,7 +1,7 @@
 //! Training of an exact density, a flow or a masked network, from a recipe: maximum likelihood. Diagonals of flows start
 //! at the mean and deviation of what reaches them, and grey levels get new noise whenever they are shown.
 
-use super::{FitError, Objective, Run, Training, Validation, pictures};
+use super::{FitError, Objective, Run, Subject, Training, Validation, pictures};
 use crate::checkpoint::Phase;
 use crate::data::images::{Chosen, ImageSamples};
 use crate::lower::Follow;
@@ -64,13 +64,19 @@ impl<'a, P: DensityPreset> Trainer<'a, P> {
             }
         }
         let device = run.device;
-        let about = (recipe, &*recipe.name, recipe.seed);
+        let subject = Subject {
+            recipe,
+            name: &recipe.name,
+            seed: recipe.seed,
+            data: samples.digest(),
+            conditions: &samples.conditions,
+        };
         let setup = Setup {
             model,
             recipe,
             samples,
         };
-        let training = Training::open(run, about, samples.digest(), Phase::Flow, || {
+        let training = Training::open(run, &subject, Phase::Flow, || {
             let parameters = Parameters::initialise(&specs, recipe.seed, DType::F32, device)?;
             let chosen = samples.choose(recipe.seed, 0, samples.training.len().min(INITIAL));
             let (x, context) = setup.batch(&chosen, NOISE_KEY, device)?;

@@ -6,7 +6,7 @@
 //! which nobody measured: they are measured several times on the way on the model's own reconstructions.
 
 use super::adversarial::AdversarialPhase;
-use super::{FitError, Objective, Run, Training, Validation, pictures};
+use super::{FitError, Objective, Run, Subject, Training, Validation, pictures};
 use crate::checkpoint::Phase;
 use crate::models::flow_vae::{Learner, adjust_initial_values, posterior_sample, standardise_flow};
 use crate::params::Parameters;
@@ -68,8 +68,14 @@ impl<'a> Trainer<'a> {
         model.noise.typical_sky = samples.typical_sky() * model.intensity;
         let specs = model.tensors(&geometry, &samples.conditions)?;
         let device = run.device;
-        let about = (recipe, &*recipe.name, recipe.seed);
-        let training = Training::open(run, about, samples.digest(), Phase::Vae, || {
+        let subject = Subject {
+            recipe,
+            name: &recipe.name,
+            seed: recipe.seed,
+            data: samples.digest(),
+            conditions: &samples.conditions,
+        };
+        let training = Training::open(run, &subject, Phase::Vae, || {
             let parameters = Parameters::initialise(&specs, recipe.seed, DType::F32, device)?;
             adjust_initial_values(&model, &parameters)?;
             Ok(parameters)

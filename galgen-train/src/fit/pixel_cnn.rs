@@ -1,6 +1,6 @@
 //! Training of an autoregressive model of images from a recipe.
 
-use super::{FitError, Objective, Run, Training, Validation, pictures};
+use super::{FitError, Objective, Run, Subject, Training, Validation, pictures};
 use crate::checkpoint::Phase;
 use crate::data::images::ImageSamples;
 use crate::models::pixel_cnn::{adjust_initial_values, loss};
@@ -43,8 +43,14 @@ impl<'a> Trainer<'a> {
         let model = recipe.model.build(geometry, conditions.width())?;
         let specs = model.tensors(geometry, conditions)?;
         let device = run.device;
-        let about = (recipe, &*recipe.name, recipe.seed);
-        let training = Training::open(run, about, samples.digest(), Phase::Pixels, || {
+        let subject = Subject {
+            recipe,
+            name: &recipe.name,
+            seed: recipe.seed,
+            data: samples.digest(),
+            conditions: &samples.conditions,
+        };
+        let training = Training::open(run, &subject, Phase::Pixels, || {
             let parameters = Parameters::initialise(&specs, recipe.seed, DType::F32, device)?;
             adjust_initial_values(&model.net, &parameters)?;
             Ok(parameters)

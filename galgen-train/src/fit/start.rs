@@ -1,7 +1,9 @@
 //! A finished model whose weights a training starts from, in place of random ones.
 
+use crate::digest;
 use crate::params::Parameters;
 use candle_core::{Device, Tensor};
+use galgen_core::condition::Conditions;
 use galgen_infer::Model;
 use galgen_infer::weights::Weights;
 use serde_json::{Value, json};
@@ -10,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// Weights of a finished model, and where they come from.
 pub struct Start {
     path: PathBuf,
+    conditions: Conditions,
     weights: Weights<'static>,
     /// 64-bit FNV-1a of the file.
     digest: u64,
@@ -23,19 +26,19 @@ impl Start {
     /// If the engine does not accept it.
     pub fn open(path: &Path) -> Result<Self, String> {
         let failed = |e: &dyn std::fmt::Display| format!("--start {}: {e}", path.display());
-        let bytes = std::fs::read(path).map_err(|e| failed(&e))?;
-        let model = Model::from_bytes(&bytes).map_err(|e| failed(&e))?;
+        // Refuses what is no model before all of it is in memory.
+        let model = Model::open(path).map_err(|e| failed(&e))?;
         let card = model.card();
         let mut training = card.training.clone();
         if let Some(object) = training.as_object_mut() {
             object.remove("history");
         }
-        let digest = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h: u64, &b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let bytes = std::fs::read(path).map_err(|e| failed(&e))?;
+        let digest = digest::of_bytes(&bytes);
         let weights = Weights::parse(bytes).map_err(|e| failed(&e))?;
         Ok(Start {
             path: path.into(),
+            conditions: card.conditions.clone(),
             weights,
             digest,
             provenance: json!({
@@ -56,17 +59,43 @@ impl Start {
         &self.provenance
     }
 
-    /// Overwrites all of `parameters`.
+    /// Overwrites all of `parameters`, those of networks under `conditions`. Their means and ranges may differ: they are the
+    /// data's.
     ///
     /// # Errors
-    /// If a tensor is missing or of another shape, or there is one too many.
-    pub(super) fn copy_to(&self, parameters: &Parameters) -> Result<(), String> {
+    /// If a condition or its classes are others, a tensor is missing or of another shape, or there is one too many.
+    pub(super) fn copy_to(
+        &self,
+        parameters: &Parameters,
+        conditions: &Conditions,
+    ) -> Result<(), String> {
         let other = |problem: &dyn std::fmt::Display| {
             let path = self.path.display();
             format!(
                 "--start {path}: {problem}: expected a model of the recipe's sizes and conditions"
             )
         };
+        let names = |conditions: &Conditions| -> Vec<(String, Vec<String>)> {
+            let all = conditions.list.iter();
+            all.map(|c| (c.name.clone(), c.classes.clone())).collect()
+        };
+        let [found, expected] = [&self.conditions, conditions].map(names);
+        if found != expected {
+            let list = |names: &[(String, Vec<String>)]| match names.is_empty() {
+                true => "none".to_string(),
+                false => {
+                    let each = names.iter().map(|(name, classes)| match &classes[..] {
+                        [] => name.clone(),
+                        classes => format!("{name} ({})", classes.join(", ")),
+                    });
+                    each.collect::<Vec<_>>().join(", ")
+                }
+            };
+            let (found, expected) = (list(&found), list(&expected));
+            return Err(other(&format!(
+                "its conditions are {found}, those of the recipe {expected}"
+            )));
+        }
         let mut count = 0;
         for (name, var) in parameters.iter(&[""]) {
             let values = self.weights.of_shape(name, var.dims());

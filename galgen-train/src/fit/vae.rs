@@ -1,7 +1,7 @@
 //! Training of an autoencoder, variational or plain, from a recipe. A plain one ends with the Gaussian of its
 //! training codes as its prior.
 
-use super::{FitError, Objective, Run, Training, Validation, pictures};
+use super::{FitError, Objective, Run, Subject, Training, Validation, pictures};
 use crate::checkpoint::Phase;
 use crate::data::images::ImageSamples;
 use crate::models::vae::{Learner, adjust_initial_values};
@@ -51,8 +51,14 @@ impl<'a> Trainer<'a> {
             .build(geometry, recipe.posterior(), conditions.width())?;
         let specs = model.tensors(geometry, conditions)?;
         let device = run.device;
-        let about = (recipe, &*recipe.name, recipe.seed);
-        let training = Training::open(run, about, samples.digest(), Phase::Vae, || {
+        let subject = Subject {
+            recipe,
+            name: &recipe.name,
+            seed: recipe.seed,
+            data: samples.digest(),
+            conditions: &samples.conditions,
+        };
+        let training = Training::open(run, &subject, Phase::Vae, || {
             let parameters = Parameters::initialise(&specs, recipe.seed, DType::F32, device)?;
             adjust_initial_values(&model, &parameters)?;
             Ok(parameters)

@@ -225,7 +225,7 @@ pub(super) fn outliers(e: &Evaluation) -> String {
     format!(
         "{}<p class=\"note\">All drawn galaxies, each through the point-spread function and noise of one of the best resolved \
          quarter of the held-out galaxies, against these galaxies themselves: a model may hide holes and blocks behind the \
-         wide point-spread functions of the others. An outlier lies above the 99 % quantile of the real ones; p is the \
+         wide point-spread functions of the others. An outlier lies above the 99 % quantile of the real ones, or cannot be measured; p is the \
          probability of as many by chance.</p>\n",
         table(&head, &rows)
     )
