@@ -289,7 +289,7 @@ typedef struct galgen_model_info {
      */
     const char *psf;
     /**
-     * Instructions that the kernels use: "scalar", "avx2+fma", "avx512".
+     * Instructions that the kernels use: "scalar", "avx2+fma", "avx512", "neon".
      */
     const char *simd;
 } galgen_model_info;
@@ -354,7 +354,7 @@ typedef struct galgen_object {
      */
     double half_light_radius;
     /**
-     * Total flux before lensing, any linear unit, 0 or more. Default 1.
+     * Total flux before lensing, any linear unit: 0, or such that the lensed flux is within 1e-33 to 1e37. Default 1.
      */
     double flux;
     /**
@@ -711,7 +711,8 @@ void galgen_session_free(struct galgen_session *session);
  * every object. `psf` and `noise` may be NULL: none. All is copied. Exclusive use of `session`; `session`
  * and `grid` must not be NULL, `error` may be.
  *
- * On failure the session keeps the grid that it had. Fails with NULL, STRUCT_SIZE, ARGUMENT, TOO_LARGE.
+ * On failure the session keeps the grid that it had. Fails with NULL, STRUCT_SIZE, ARGUMENT, TOO_LARGE; LENGTH for an
+ * image of a point-spread function that no memory holds.
  */
 enum galgen_status galgen_session_set_grid(struct galgen_session *session,
                                            const struct galgen_grid *grid,
@@ -787,8 +788,9 @@ enum galgen_status galgen_session_set_stamp_psf(struct galgen_session *session,
 
 /**
  * Whether galgen_session_log_likelihood may use weights that were stored in 16 bits: 1 accepts them, 0, as in a new
- * session, refuses them (UNSUPPORTED) for flows and masked networks, whose ln p they change by about 0.01 (f16) or
- * 0.1 nats (bf16) at 64 dimensions. Other families do not care.
+ * session, refuses them (UNSUPPORTED) for flows, masked networks and PixelCNNs, whose ln p they change by about 0.01 (f16)
+ * or 0.1 nats (bf16) at 64 dimensions, more for more. Other families do not care. It holds for
+ * galgen_session_pixel_log_likelihoods, too.
  *
  * Exclusive use of `session`; `error` may be NULL. Fails with NULL; ARGUMENT for another number.
  */
@@ -802,7 +804,8 @@ enum galgen_status galgen_session_accept_half_precision(struct galgen_session *s
  *
  * `stamps` is [n, bands, side, side] in the galaxy frame, any positive sum; `stamps_len` its floats.
  * `conditions` is [n, conditions]. `sky` is the noise of a pixel for each stamp in the stamp's unit, 0 or
- * more, or NULL: that of a typical training stamp. `ids` has `n` elements, or is NULL: 0, 1, 2 ...
+ * more, or NULL: that of a typical training stamp; models of other families than flow-VAE have learned it and take
+ * NULL only. `ids` has `n` elements, or is NULL: 0, 1, 2 ...
  * `log_likelihoods` has `n` elements. `statuses` has `n` elements, or is NULL. The density is over the
  * pixels of the unit-sum stamp in the model's intensity unit, inside the stamp's circle. Of plain images, and of rows of
  * numbers (bands are columns, side 1), it is over the pixels as they are. A flow and a masked network give ln p
@@ -827,7 +830,8 @@ enum galgen_status galgen_session_log_likelihood(struct galgen_session *session,
                                                  struct galgen_error *error);
 
 /**
- * ln p(z | conditions) of latents under the model's prior, in nats, exact.
+ * ln p(z | conditions) of latents under the model's prior, in nats: exact, or an estimate where the card asks for an
+ * estimated trace of a continuous flow ("hutchinson").
  *
  * `latents` is [n, latent] of `latents_len` doubles, `conditions` [n, conditions], `log_probs` has `n`
  * elements, `statuses` `n` or is NULL. Otherwise as galgen_session_log_likelihood.

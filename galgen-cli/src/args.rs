@@ -26,7 +26,7 @@ Columns (looked for by name without regard to case; --column ROLE=COLUMN names a
                      FLUX_RADIUS is in pixels: convert it
   semi_major         instead of it: semi-major half-light radius in arcsec (hlr_major, a)
   flux               any linear unit, before lensing
-  magnitude          instead of it: AB magnitude, needs --zero-point (mag, mag_auto)
+  magnitude          instead of it, if there is a --zero-point: AB magnitude (mag, mag_auto)
   position_angle     degrees from +x towards +y (pa, theta, phi; else 0)
   g1, g2             reduced shear (else 0)
   magnification      (mu; else 1)
@@ -287,8 +287,8 @@ pub struct StampArgs {
     /// Model file [default: the model within this program]
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
-    /// Conditions of the stamps: IDX with a class for each, or a table with a row for each and a column of
-    /// the condition's name [default: the table INDEX of the stamps]
+    /// Conditions of the stamps: IDX with a class for each, or a table with a column of the condition's name, by
+    /// its column id, or without one with a row for each [default: the table INDEX of the stamps]
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
     /// Point-spread function of the stamps, in their pixels and their frame: a FITS image of odd side, or a
@@ -386,6 +386,9 @@ pub struct CompareArgs {
     /// Conditions of a sample, as for `galgen score` (repeatable)
     #[arg(long, value_name = "NAME=FILE", value_parser = name_and_file)]
     pub labels: Vec<(String, PathBuf)>,
+    /// Point-spread function of a sample, as for `galgen score` (repeatable)
+    #[arg(long, value_name = "NAME=FILE", value_parser = name_and_file)]
+    pub psf: Vec<(String, PathBuf)>,
     /// Make every pixel 1 with the probability that is its value, else 0, by this seed
     #[arg(long, value_name = "SEED")]
     pub binarise: Option<u64>,

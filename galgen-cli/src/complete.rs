@@ -5,6 +5,7 @@ use crate::decode::{StampRow, Stamps};
 use crate::failure::{Failure, Outcome};
 use crate::model_file::ModelFile;
 use crate::panels::Panels;
+use crate::paths;
 use crate::source::Entry;
 use crate::stamps;
 use galgen_infer::{DrawError, Session};
@@ -65,7 +66,8 @@ impl Given {
 
 /// Runs the command.
 pub fn run(args: &CompleteArgs) -> Result<Outcome, Failure> {
-    stamps::check_paths(&args.stamps, &args.out)?;
+    let outputs = [Some(&args.out), args.png.as_ref()];
+    paths::distinct_stamps(&args.stamps, args.mask.as_ref(), outputs)?;
     let file = ModelFile::open(args.stamps.model.as_deref())?;
     if file.model.head().is_none() {
         return Err(Failure::Usage(DrawError::NotAutoregressive.to_string()));

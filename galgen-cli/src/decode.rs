@@ -8,6 +8,7 @@ use crate::generate::index::{GALAXY_FRAME, PROBLEM, condition_cell, condition_co
 use crate::generate::is_image;
 use crate::generate::picture::Picture;
 use crate::model_file::ModelFile;
+use crate::paths;
 use crate::problems::Problems;
 use crate::progress::Progress;
 use galgen_core::condition::{Conditions, Flags};
@@ -176,13 +177,8 @@ impl Stamps {
 
 /// Runs the command.
 pub fn run(args: &DecodeArgs) -> Result<Outcome, Failure> {
-    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
-    if real(&args.latents) == real(&args.out) {
-        let name = args.out.display();
-        return Err(Failure::Usage(format!(
-            "{name} is named twice: choose another output file"
-        )));
-    }
+    let inputs = [Some(&args.latents), args.model.as_ref()];
+    paths::distinct(inputs, [Some(&args.out), args.png.as_ref()])?;
     let file = ModelFile::open(args.model.as_deref())?;
     has_latent(&file)?;
     let mut table = Table::open(&args.latents)?;
@@ -195,7 +191,11 @@ pub fn run(args: &DecodeArgs) -> Result<Outcome, Failure> {
     while let Some(chunk) = table.next_chunk(&columns.all, CHUNK)? {
         for i in 0..chunk.rows {
             let cells = chunk.row(i);
-            let result = columns.decode(cells, &mut session);
+            let malformed = chunk.malformed.iter().find(|(row, _)| *row == i);
+            let result = match malformed {
+                Some((_, found)) => Err(found.clone()),
+                None => columns.decode(cells, &mut session),
+            };
             if let Err(problem) = &result {
                 let name = args.latents.display();
                 problems.add(&format!("{name}: row {row}: {problem}"), &progress);
@@ -252,7 +252,7 @@ impl Columns {
         let z = z.collect::<Result<Vec<f32>, _>>()?;
         let given = &cells[self.latent..self.latent + self.conditions];
         let named = model.card().conditions.list.iter().zip(given);
-        let values = named.map(|(c, cell)| c.value(&cell.to_string()));
+        let values = named.map(|(c, cell)| c.value(&cell.text()));
         let values = values.collect::<Result<Vec<f32>, _>>()?;
         let mut stamp = vec![0.0; model.stamp_len()];
         let flags = session

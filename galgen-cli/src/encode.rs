@@ -4,6 +4,7 @@ use crate::args::{EncodeArgs, ReconstructArgs};
 use crate::decode::{StampRow, Stamps};
 use crate::failure::{Failure, Outcome};
 use crate::model_file::ModelFile;
+use crate::paths;
 use crate::source::Entry;
 use crate::stamps;
 use crate::table::{self, Column, Format, Row, Table, Values};
@@ -13,7 +14,7 @@ use galgen_io::atomic::AtomicFile;
 /// Runs `galgen encode`.
 pub fn run(args: &EncodeArgs) -> Result<Outcome, Failure> {
     let format = Format::of(&args.out)?;
-    stamps::check_paths(&args.stamps, &args.out)?;
+    paths::distinct_stamps(&args.stamps, None, [Some(&args.out)])?;
     let file = ModelFile::open(args.stamps.model.as_deref())?;
     has_latent(&file)?;
     let mut source = stamps::open(&args.stamps, &file, None)?;
@@ -69,7 +70,7 @@ pub fn has_latent(file: &ModelFile) -> Result<(), Failure> {
 
 /// Runs `galgen reconstruct`.
 pub fn reconstruct(args: &ReconstructArgs) -> Result<Outcome, Failure> {
-    stamps::check_paths(&args.stamps, &args.out)?;
+    paths::distinct_stamps(&args.stamps, None, [Some(&args.out), args.png.as_ref()])?;
     let file = ModelFile::open(args.stamps.model.as_deref())?;
     let mut source = stamps::open(&args.stamps, &file, None)?;
     let mut out = Stamps::create(&args.out, args.png.as_deref(), &file)?;

@@ -15,6 +15,7 @@ mod inspect;
 mod model_file;
 mod ordered;
 mod panels;
+mod paths;
 mod problems;
 mod progress;
 mod psf;

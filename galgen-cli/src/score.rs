@@ -5,11 +5,12 @@ use crate::decode::{StampRow, Stamps};
 use crate::failure::{Failure, Outcome};
 use crate::model_file::ModelFile;
 use crate::panels::Panels;
+use crate::paths;
 use crate::source::Entry;
 use crate::stamps::{self, Done};
 use crate::table::{self, Column, Format, Row, Table, Values};
 use galgen_core::condition::Flags;
-use galgen_core::models::{Family, FlowModel, Posterior};
+use galgen_core::models::{Family, FlowModel, Likelihood, Posterior};
 use galgen_infer::{DrawError, Session};
 use galgen_io::atomic::AtomicFile;
 
@@ -106,7 +107,14 @@ impl Scores {
             let mut found = f64::NAN;
             if all {
                 let (samples, seed) = (args.draws.get(), args.seed);
-                found = session.log_likelihood(stamp, asked, entry.sky, samples, seed, entry.id)?;
+                found = session.log_likelihood(
+                    stamp,
+                    asked,
+                    entry.sky_for(session),
+                    samples,
+                    seed,
+                    entry.id,
+                )?;
             }
             values.push(found);
             let bits = |flow: &FlowModel| flow.bits(found, stamp.len());
@@ -114,7 +122,7 @@ impl Scores {
         }
         if self.kind == Kind::Bounds {
             let mut bound = |draws, seed| {
-                session.log_likelihood(stamp, asked, entry.sky, draws, seed, entry.id)
+                session.log_likelihood(stamp, asked, entry.sky_for(session), draws, seed, entry.id)
             };
             let mut bounds = [f64::NAN; 2];
             if all {
@@ -234,6 +242,53 @@ impl Maps {
     }
 }
 
+/// What [`log_p`] is the logarithm of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// The density of the pixels.
+    Density,
+    /// The probability of pixels that have levels.
+    Probability,
+    /// The density of the code that a plain autoencoder has for the image.
+    Code,
+}
+
+impl Quantity {
+    /// Of a model.
+    pub fn of(family: &Family) -> Self {
+        let levels = match family {
+            _ if Scores::of(family).kind == Kind::Code => return Self::Code,
+            Family::FlowVae(_) => false,
+            Family::Vae(vae) => vae.likelihood == Likelihood::Bernoulli,
+            Family::Flow(flow) => flow.levels.is_some(),
+            Family::Made(_) => true,
+            Family::PixelCnn(model) => model.head.levels().is_some(),
+        };
+        if levels {
+            Self::Probability
+        } else {
+            Self::Density
+        }
+    }
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Density => "the density of the pixels",
+            Self::Probability => "the probability of the pixels' levels",
+            Self::Code => "the density of the code",
+        }
+    }
+
+    /// As a symbol.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Density | Self::Probability => "p(x)",
+            Self::Code => "p(code of x)",
+        }
+    }
+}
+
 /// The one number by which images are compared: ln p(x), or its bound of `draws`; of a plain autoencoder, which has
 /// neither, the density of the code.
 pub fn log_p(
@@ -245,7 +300,7 @@ pub fn log_p(
     seed: u64,
 ) -> Result<f64, DrawError> {
     if Scores::of(&session.model().card().model).kind != Kind::Code {
-        return session.log_likelihood(stamp, asked, entry.sky, draws, seed, entry.id);
+        return session.log_likelihood(stamp, asked, entry.sky_for(session), draws, seed, entry.id);
     }
     let latent = session.model().latent();
     let (mut mean, mut spread) = (vec![0.0; latent], vec![0.0; latent]);
@@ -257,7 +312,8 @@ pub fn log_p(
 /// Runs the command.
 pub fn run(args: &ScoreArgs) -> Result<Outcome, Failure> {
     let format = Format::of(&args.out)?;
-    stamps::check_paths(&args.stamps, &args.out)?;
+    let outputs = [Some(&args.out), args.maps.as_ref(), args.png.as_ref()];
+    paths::distinct_stamps(&args.stamps, None, outputs)?;
     let file = ModelFile::open(args.stamps.model.as_deref())?;
     let mut maps = Maps::create(args, &file)?;
     let mut source = stamps::open(&args.stamps, &file, args.sky_sigma.as_deref())?;

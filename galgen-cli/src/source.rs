@@ -9,11 +9,12 @@ use crate::set::TrainingSet;
 use galgen_core::card::Card;
 use galgen_core::condition::Condition;
 use galgen_core::stamp::binarise;
-use galgen_infer::Model;
+use galgen_infer::{Model, Session};
 use galgen_io::columns::Columns;
 use galgen_io::idx;
 use galgen_io::stamps::StampFile;
 use galgen_io::table::{ColumnRef, Table, Value};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Column that is read for the sky noise if none is named.
@@ -38,6 +39,13 @@ pub struct Entry {
     pub sky: Option<f64>,
     /// Point-spread function and its side, if the stamp has one.
     pub psf: Option<(Vec<f32>, usize)>,
+}
+
+impl Entry {
+    /// The sky noise for a likelihood that takes it.
+    pub fn sky_for(&self, session: &Session) -> Option<f64> {
+        self.sky.filter(|_| session.model().takes_sky())
+    }
 }
 
 enum Stamps {
@@ -106,7 +114,7 @@ impl Source {
         }
         source.binarise = args.binarise;
         if card.geometry.half_light_radius.is_some() {
-            source.sky = source.find_sky(sky)?;
+            source.sky = source.find_sky(sky, model.takes_sky())?;
         } else if sky.is_some() {
             let problem = "--sky-sigma is for galaxies, the model is of plain images";
             return Err(Failure::Usage(problem.into()));
@@ -211,7 +219,7 @@ impl Source {
                 Some(table) => table_column(table, name),
                 None => Ok(None),
             },
-            Stamps::Rows(_) if self.path.extension().is_none_or(|e| e != "npy") => {
+            Stamps::Rows(_) if !Columns::is_array(&self.path) => {
                 table_column(Table::open(&self.path)?, name)
             }
             Stamps::Rows(_) | Stamps::Set(_) => Ok(None),
@@ -259,7 +267,14 @@ impl Source {
                     .map_err(|e| Failure::Failed(format!("{path}: {e}")))?;
                 Ok(found.map(|(values, side)| StampPsf { values, side }))
             }
-            _ => Ok(None),
+            _ => {
+                if model.takes_psf() {
+                    let notice = "no point-spread function: the stamps are taken as galaxies in front of the telescope \
+                                  (--psf says otherwise)";
+                    self.notices.push(notice.into());
+                }
+                Ok(None)
+            }
         }
     }
 
@@ -277,7 +292,8 @@ impl Source {
             return Ok(Origin::Measured(measure));
         }
         if let Some(path) = labels {
-            let values = read_labels(path, condition, self.count)?;
+            let ids: Vec<u64> = (0..self.count).map(|row| self.id(row)).collect();
+            let values = read_labels(path, condition, &ids)?;
             return Ok(Origin::Column(values));
         }
         let values = match &mut self.stamps {
@@ -308,7 +324,8 @@ impl Source {
         }
     }
 
-    fn find_sky(&mut self, asked: Option<&str>) -> Result<Sky, Failure> {
+    /// The sky noise for what is measured on stamps, and for the likelihood if it `counts` there.
+    fn find_sky(&mut self, asked: Option<&str>, counts: bool) -> Result<Sky, Failure> {
         if let Some(text) = asked
             && let Ok(value) = text.parse::<f64>()
         {
@@ -322,6 +339,7 @@ impl Source {
         match (self.column(asked.unwrap_or(SKY_COLUMN))?, asked) {
             (Some(values), _) => Ok(Sky::Column(values)),
             (None, Some(name)) => self.fail(format!("no column `{name}` for --sky-sigma")),
+            (None, None) if !counts => Ok(Sky::Typical),
             (None, None) => {
                 let notice =
                     "sky noise: no column sky_sigma, that of a typical training stamp is used";
@@ -352,11 +370,16 @@ impl Source {
                         "row {row}: a pixel is {found}, expected 0 to 1 for --binarise"
                     ));
                 }
-                binarise(stamp, seed, row as u64);
+                binarise(stamp, seed, self.id(row));
             }
         }
         let entries = (first..first + rows).map(|row| self.entry(row)).collect();
         Ok(Batch { entries, stamps })
+    }
+
+    /// The id of a stamp: that of the file, or its row.
+    fn id(&self, row: usize) -> u64 {
+        self.ids.as_ref().map_or(row as u64, |ids| ids[row])
     }
 
     fn entry(&self, row: usize) -> Entry {
@@ -366,7 +389,7 @@ impl Source {
         };
         Entry {
             row: row as u64,
-            id: self.ids.as_ref().map_or(row as u64, |ids| ids[row]),
+            id: self.id(row),
             conditions: self.conditions.iter().map(given).collect(),
             sky: match &self.sky {
                 Sky::Column(values) => Some(values[row]),
@@ -385,14 +408,12 @@ fn number(value: &Value) -> f64 {
 
 /// The position of a class; NaN, which fails the stamp, for what is none.
 fn class(condition: &Condition, value: &Value) -> f64 {
-    condition
-        .value(&value.to_string())
-        .map_or(f64::NAN, f64::from)
+    condition.value(&value.text()).map_or(f64::NAN, f64::from)
 }
 
-/// The values of a condition for `count` stamps: an IDX array with one byte for each, or a table with one row for each
-/// and a column of the condition's name.
-fn read_labels(path: &Path, condition: &Condition, count: usize) -> Result<Vec<f64>, Failure> {
+/// The values of a condition for stamps of these ids: an IDX array with the class of each, in their order, or a table with a
+/// column of the condition's name, by its column `id` if it has one, else in their order.
+fn read_labels(path: &Path, condition: &Condition, ids: &[u64]) -> Result<Vec<f64>, Failure> {
     let name = path.display();
     let fail = |problem: String| Failure::Failed(format!("{name}: {problem}"));
     let mut start = [0; 4];
@@ -400,27 +421,33 @@ fn read_labels(path: &Path, condition: &Condition, count: usize) -> Result<Vec<f
         .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start))
         .map_err(|e| fail(format!("cannot read: {e}")))?;
     let values: Vec<Value> = if idx::is_idx(&start) {
+        if condition.classes.is_empty() {
+            return Err(fail(format!(
+                "an IDX array of classes, and `{}` is a number: give a table with a column of that name",
+                condition.name
+            )));
+        }
         let array = idx::read(path).map_err(|e| Failure::Failed(e.to_string()))?;
         let byte = |&v: &u8| Value::Int(i128::from(v));
         array.values.iter().map(byte).collect()
     } else {
-        let mut table = Table::open(path)?;
-        let column = [table.find(&condition.name)?];
-        let mut values = Vec::new();
-        while let Some(chunk) = table.next_chunk(&column, CHUNK)? {
-            values.extend(chunk.values);
+        let table = Table::open(path)?;
+        let value = table.find(&condition.name)?;
+        match table.find_optional("id")? {
+            Some(id) => by_id(table, [id, value], ids)?,
+            None => column_values(table, value)?,
         }
-        values
     };
-    if values.len() != count {
+    if values.len() != ids.len() {
         let found = values.len();
         return Err(fail(format!(
-            "{found} labels, expected one for each of the {count} stamps"
+            "{found} labels, expected one for each of the {} stamps",
+            ids.len()
         )));
     }
-    let mut numbers = Vec::with_capacity(count);
+    let mut numbers = Vec::with_capacity(ids.len());
     for (row, value) in values.iter().enumerate() {
-        let number = condition.value(&value.to_string());
+        let number = condition.value(&value.text());
         numbers.push(f64::from(
             number.map_err(|e| fail(format!("row {row}: {e}")))?,
         ));
@@ -428,15 +455,35 @@ fn read_labels(path: &Path, condition: &Condition, count: usize) -> Result<Vec<f
     Ok(numbers)
 }
 
-/// A column of a table.
-fn table_column(mut table: Table, name: &str) -> Result<Option<Vec<Value>>, Failure> {
-    let Some(column) = table.find_optional(name)? else {
-        return Ok(None);
+/// The values of the rows with these ids, of a table with the columns id and value.
+fn by_id(mut table: Table, columns: [ColumnRef; 2], ids: &[u64]) -> Result<Vec<Value>, Failure> {
+    let mut all = HashMap::new();
+    while let Some(chunk) = table.next_whole(&columns, CHUNK)? {
+        for row in chunk.values.chunks_exact(2) {
+            all.extend(row[0].u64().map(|id| (id, row[1].clone())));
+        }
+    }
+    let value = |id: &u64| {
+        let found = all.get(id).cloned();
+        found.ok_or_else(|| {
+            let name = table.path().display();
+            Failure::Failed(format!("{name}: no row has the id {id} of a stamp"))
+        })
     };
-    let columns: [ColumnRef; 1] = [column];
+    ids.iter().map(value).collect()
+}
+
+/// A column of a table.
+fn table_column(table: Table, name: &str) -> Result<Option<Vec<Value>>, Failure> {
+    let column = table.find_optional(name)?;
+    column.map(|c| column_values(table, c)).transpose()
+}
+
+/// All values of a column.
+fn column_values(mut table: Table, column: ColumnRef) -> Result<Vec<Value>, Failure> {
     let mut values = Vec::new();
-    while let Some(chunk) = table.next_chunk(&columns, CHUNK)? {
+    while let Some(chunk) = table.next_whole(&[column], CHUNK)? {
         values.extend(chunk.values);
     }
-    Ok(Some(values))
+    Ok(values)
 }

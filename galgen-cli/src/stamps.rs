@@ -11,7 +11,6 @@ use crate::progress::Progress;
 use crate::source::{Batch, Entry, Source};
 use galgen_infer::{DrawError, Session};
 use std::cell::Cell;
-use std::path::Path;
 use std::time::Instant;
 
 /// Stamps of a batch.
@@ -33,18 +32,6 @@ pub fn open(args: &StampArgs, file: &ModelFile, sky: Option<&str>) -> Result<Sou
         notices.for_each(|notice| eprintln!("galgen: {notice}"));
     }
     Ok(source)
-}
-
-/// One file for input and output would be destroyed.
-pub fn check_paths(args: &StampArgs, out: &Path) -> Result<(), Failure> {
-    let same = out.canonicalize().ok().zip(args.stamps.canonicalize().ok());
-    if same.is_some_and(|(out, stamps)| out == stamps) {
-        let name = out.display();
-        return Err(Failure::Usage(format!(
-            "{name} is named twice: choose another output file"
-        )));
-    }
-    Ok(())
 }
 
 /// Gives the result of `work` (session, what is known of the stamp, its conditions, its pixels) on every stamp to

@@ -87,7 +87,7 @@ pub struct galgen_model_info {
     pub fingerprint: *const c_char,
     /// "intrinsic", or the point-spread function that is still in the stamps.
     pub psf: *const c_char,
-    /// Instructions that the kernels use: "scalar", "avx2+fma", "avx512".
+    /// Instructions that the kernels use: "scalar", "avx2+fma", "avx512", "neon".
     pub simd: *const c_char,
 }
 

@@ -42,7 +42,7 @@ pub struct galgen_object {
     pub id: u64,
     /// Arcsec before lensing, above 0. Default 1.
     pub half_light_radius: f64,
-    /// Total flux before lensing, any linear unit, 0 or more. Default 1.
+    /// Total flux before lensing, any linear unit: 0, or such that the lensed flux is within 1e-33 to 1e37. Default 1.
     pub flux: f64,
     /// Of the major axis before lensing, degrees counter-clockwise from +x towards +y. Default 0.
     pub position_angle: f64,

@@ -203,18 +203,20 @@ pub unsafe extern "C" fn galgen_session_complete(
         if let Some(flags) = &mut flags {
             flags.fill(0);
         }
-        let mut mask = vec![false; each];
         batch.run(
             |session: &mut galgen_session, i: usize, conditions: &[f32]| {
+                let galgen_session {
+                    session,
+                    given: mask,
+                    ..
+                } = session;
                 for (keep, &byte) in mask.iter_mut().zip(element(given, i, each)) {
                     *keep = byte != 0;
                 }
                 let out = element_mut(completed, i, each);
                 let id = ids.get(i).copied().unwrap_or(i as u64);
                 let image = element(images, i, each);
-                let made = session
-                    .session
-                    .complete(seed, id, conditions, image, &mask, out);
+                let made = session.complete(seed, id, conditions, image, mask, out);
                 let found = made.inspect_err(|_| out.fill(0.0))?;
                 if let Some(flags) = &mut flags {
                     flags[i] = found.0;

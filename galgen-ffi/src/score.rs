@@ -5,6 +5,7 @@ use crate::session::galgen_session;
 use crate::status::{Failure, Failures, galgen_error, galgen_status, guard};
 use galgen_core::condition::Flags;
 use galgen_infer::{DrawError, Scoring};
+use std::mem::MaybeUninit;
 
 /// The arguments that all functions of this file and of `image` have.
 pub(crate) struct Batch {
@@ -27,7 +28,8 @@ pub(crate) struct Checked<'a> {
     session: &'a mut galgen_session,
     pub sizes: Sizes,
     conditions: &'a [f32],
-    statuses: Option<&'a mut [galgen_status]>,
+    /// What the caller has there may be no status yet.
+    statuses: Option<&'a mut [MaybeUninit<galgen_status>]>,
     n: usize,
 }
 
@@ -49,7 +51,7 @@ impl Batch {
             let each = sizes.conditions;
             (
                 pointer::input("conditions", self.conditions, self.conditions_len, n, each)?,
-                pointer::optional("statuses", self.statuses, n)?,
+                pointer::optional("statuses", self.statuses.cast(), n)?,
             )
         };
         Ok(Checked {
@@ -79,7 +81,7 @@ impl Checked<'_> {
         all(session, conditions, &mut |i, result| {
             let status = failures.note(i, result).err().unwrap_or(galgen_status::Ok);
             if let Some(statuses) = &mut statuses {
-                statuses[i] = status;
+                statuses[i].write(status);
             }
         });
         failures.result(n)
@@ -96,7 +98,7 @@ impl Checked<'_> {
             let result = one(self.session, i, conditions);
             let status = failures.note(i, result).err().unwrap_or(galgen_status::Ok);
             if let Some(statuses) = &mut self.statuses {
-                statuses[i] = status;
+                statuses[i].write(status);
             }
         }
         failures.result(self.n)
@@ -149,8 +151,9 @@ pub unsafe extern "C" fn galgen_session_set_stamp_psf(
 }
 
 /// Whether galgen_session_log_likelihood may use weights that were stored in 16 bits: 1 accepts them, 0, as in a new
-/// session, refuses them (UNSUPPORTED) for flows and masked networks, whose ln p they change by about 0.01 (f16) or
-/// 0.1 nats (bf16) at 64 dimensions. Other families do not care.
+/// session, refuses them (UNSUPPORTED) for flows, masked networks and PixelCNNs, whose ln p they change by about 0.01 (f16)
+/// or 0.1 nats (bf16) at 64 dimensions, more for more. Other families do not care. It holds for
+/// galgen_session_pixel_log_likelihoods, too.
 ///
 /// Exclusive use of `session`; `error` may be NULL. Fails with NULL; ARGUMENT for another number.
 #[unsafe(no_mangle)]
@@ -179,7 +182,8 @@ pub unsafe extern "C" fn galgen_session_accept_half_precision(
 ///
 /// `stamps` is [n, bands, side, side] in the galaxy frame, any positive sum; `stamps_len` its floats.
 /// `conditions` is [n, conditions]. `sky` is the noise of a pixel for each stamp in the stamp's unit, 0 or
-/// more, or NULL: that of a typical training stamp. `ids` has `n` elements, or is NULL: 0, 1, 2 ...
+/// more, or NULL: that of a typical training stamp; models of other families than flow-VAE have learned it and take
+/// NULL only. `ids` has `n` elements, or is NULL: 0, 1, 2 ...
 /// `log_likelihoods` has `n` elements. `statuses` has `n` elements, or is NULL. The density is over the
 /// pixels of the unit-sum stamp in the model's intensity unit, inside the stamp's circle. Of plain images, and of rows of
 /// numbers (bands are columns, side 1), it is over the pixels as they are. A flow and a masked network give ln p
@@ -247,7 +251,8 @@ pub unsafe extern "C" fn galgen_session_log_likelihood(
     unsafe { guard(error, body) }
 }
 
-/// ln p(z | conditions) of latents under the model's prior, in nats, exact.
+/// ln p(z | conditions) of latents under the model's prior, in nats: exact, or an estimate where the card asks for an
+/// estimated trace of a continuous flow ("hutchinson").
 ///
 /// `latents` is [n, latent] of `latents_len` doubles, `conditions` [n, conditions], `log_probs` has `n`
 /// elements, `statuses` `n` or is NULL. Otherwise as galgen_session_log_likelihood.
@@ -350,13 +355,17 @@ pub unsafe extern "C" fn galgen_session_encode(
             let stamp = element(stamps, i, stamp);
             let found = session
                 .session
-                .encode(stamp, conditions, mean, log_variance)?;
+                .encode(stamp, conditions, mean, log_variance);
+            // Absurd conditions are found after the encoder has written.
+            let found = found.inspect_err(|_| {
+                mean.fill(f32::NAN);
+                log_variance.fill(f32::NAN);
+            })?;
             if let Some(flags) = &mut flags {
                 flags[i] = found.0;
             }
             Ok(())
         };
-        // Bad input is found before the encoder writes.
         batch.run(one)
     };
     // SAFETY: `error` is NULL or valid, as galgen.h asks.

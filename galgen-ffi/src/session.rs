@@ -16,6 +16,8 @@ const ITEMS: usize = 64;
 pub struct galgen_session {
     pub(crate) session: Session,
     scene: Option<Scene>,
+    /// Which pixels of an image are given.
+    pub(crate) given: Vec<bool>,
 }
 
 /// Bytes of memory that galgen_session_new takes for a session of `model`, in blocks of their final sizes (what the
@@ -25,7 +27,10 @@ pub struct galgen_session {
 pub unsafe extern "C" fn galgen_model_session_size(model: *const galgen_model) -> usize {
     // SAFETY: NULL or as galgen.h asks.
     match unsafe { pointer::shared("model", model) } {
-        Ok(handle) => size_of::<galgen_session>() + handle.model.session_bytes_of(ITEMS),
+        Ok(handle) => {
+            let model = &handle.model;
+            size_of::<galgen_session>() + model.stamp_len() + model.session_bytes_of(ITEMS)
+        }
         Err(_) => 0,
     }
 }
@@ -44,10 +49,11 @@ pub unsafe extern "C" fn galgen_session_new(
     let body = || {
         // SAFETY: NULL or as galgen.h asks.
         let (model, place) = unsafe { (pointer::shared("model", model), out("session", session)?) };
-        let session = Session::with_batch(model?.model.clone(), ITEMS);
+        let model = &model?.model;
         *place = Box::into_raw(Box::new(galgen_session {
-            session,
+            session: Session::with_batch(model.clone(), ITEMS),
             scene: None,
+            given: vec![false; model.stamp_len()],
         }));
         Ok(())
     };
@@ -68,7 +74,8 @@ pub unsafe extern "C" fn galgen_session_free(session: *mut galgen_session) {
 /// every object. `psf` and `noise` may be NULL: none. All is copied. Exclusive use of `session`; `session`
 /// and `grid` must not be NULL, `error` may be.
 ///
-/// On failure the session keeps the grid that it had. Fails with NULL, STRUCT_SIZE, ARGUMENT, TOO_LARGE.
+/// On failure the session keeps the grid that it had. Fails with NULL, STRUCT_SIZE, ARGUMENT, TOO_LARGE; LENGTH for an
+/// image of a point-spread function that no memory holds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn galgen_session_set_grid(
     session: *mut galgen_session,

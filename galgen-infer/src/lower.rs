@@ -100,6 +100,27 @@ impl Plan {
     /// Lowers `net`, whose tensors are those of `weights` under `prefix`. A net that takes far more
     /// memory or time than its parameters explain is refused.
     pub fn new(net: &Net, prefix: &str, weights: &Weights, simd: Simd) -> Result<Plan, LoadError> {
+        Self::lowered(net, prefix, weights, simd, true)
+    }
+
+    /// The same without convolutions in cells, whose sums differ by rounding: those that [`CausalPlan`](crate::causal::CausalPlan)
+    /// makes pixel by pixel.
+    pub fn direct(
+        net: &Net,
+        prefix: &str,
+        weights: &Weights,
+        simd: Simd,
+    ) -> Result<Plan, LoadError> {
+        Self::lowered(net, prefix, weights, simd, false)
+    }
+
+    fn lowered(
+        net: &Net,
+        prefix: &str,
+        weights: &Weights,
+        simd: Simd,
+        cells: bool,
+    ) -> Result<Plan, LoadError> {
         let output = net.output()?;
         let tensors = net.tensors(prefix)?;
         for tensor in &tensors {
@@ -110,6 +131,7 @@ impl Plan {
             prefix,
             simd,
             context: net.context,
+            cells,
             steps: Vec::new(),
             buffers: Vec::new(),
             flops: 0,
@@ -212,6 +234,8 @@ struct Lowering<'a> {
     prefix: &'a str,
     simd: Simd,
     context: usize,
+    /// Whether convolutions may run in cells.
+    cells: bool,
     steps: Vec<Step>,
     /// Length of each buffer.
     buffers: Vec<usize>,
@@ -313,7 +337,10 @@ impl Lowering<'_> {
                 Layer::Linear { outputs, degrees } => {
                     next += functions.len();
                     let map = match after.first() {
-                        Some(Layer::Reshape(map @ Shape::Map { .. })) => {
+                        // What depends on the feature counts them as the vector does.
+                        Some(Layer::Reshape(map @ Shape::Map { .. }))
+                            if !functions.contains(&Pointwise::BipolarElu) =>
+                        {
                             next += 1;
                             Some(*map)
                         }
@@ -342,7 +369,7 @@ impl Lowering<'_> {
                         let functions = of_any_feature(functions);
                         next -= whole - functions.len();
                         self.plane_conv(&path, value, shape, spec, functions, frame)?
-                    } else if runs_in_cells(&layers[i], value.shape) {
+                    } else if self.cells && runs_in_cells(&layers[i], value.shape) {
                         self.cell_conv(Scheme::Plain, &path, value, shape, functions, frame)?
                     } else {
                         self.conv(&path, value, shape, spec, functions, frame)?

@@ -89,6 +89,11 @@ impl Model {
         self.engine.takes_psf()
     }
 
+    /// Whether likelihoods take the sky noise of a stamp: that of other families is part of what they have learned.
+    pub fn takes_sky(&self) -> bool {
+        matches!(self.card.model, Family::FlowVae(_))
+    }
+
     /// The distribution of a pixel given those before it, of an autoregressive model.
     pub fn head(&self) -> Option<Head> {
         self.engine.autoregressive().map(pixel_cnn::Engine::head)

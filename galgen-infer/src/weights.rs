@@ -215,14 +215,14 @@ impl<'a> Weights<'a> {
             .tensors
             .iter()
             .filter(|(_, tensor)| !tensor.read.get());
-        unread.try_for_each(|(name, _)| self.rows(name, 1, &mut |_, _| {}))
+        unread.try_for_each(|(name, _)| self.rows(name, 1, &mut |_| {}))
     }
 
     /// Values of a tensor, row-major, all of them finite.
     pub fn get(&self, name: &str) -> Result<Vec<f32>, LoadError> {
         let mut values = Vec::new();
         values.reserve_exact(self.directory.tensors.get(name).map_or(0, Tensor::len));
-        self.rows(name, 1, &mut |_, row| values.extend_from_slice(row))?;
+        self.rows(name, 1, &mut |rows| values.extend_from_slice(rows.values))?;
         Ok(values)
     }
 
@@ -232,26 +232,12 @@ impl<'a> Weights<'a> {
         self.get(name)
     }
 
-    /// Calls `visit` with each row of a tensor, of `len` numbers that are finite, and its index.
-    pub(crate) fn each_row(
+    /// Calls `visit` with all rows of a tensor, of `len` numbers that are finite, some at a time.
+    pub(crate) fn rows(
         &self,
         name: &str,
         len: usize,
-        visit: &mut dyn FnMut(usize, &mut [f32]),
-    ) -> Result<(), LoadError> {
-        self.rows(name, len, &mut |first, rows| {
-            for (i, row) in rows.chunks_exact_mut(len).enumerate() {
-                visit(first + i, row);
-            }
-        })
-    }
-
-    /// Calls `visit` with some rows at a time, and the index of the first.
-    fn rows(
-        &self,
-        name: &str,
-        len: usize,
-        visit: &mut dyn FnMut(usize, &mut [f32]),
+        visit: &mut dyn FnMut(Rows),
     ) -> Result<(), LoadError> {
         let Some(tensor) = self.directory.tensors.get(name) else {
             return Err(LoadError::MissingTensor {
@@ -277,8 +263,9 @@ impl<'a> Weights<'a> {
                     value: values[index],
                 });
             }
-            visit(done / len, values);
+            let first = done / len;
             done += values.len();
+            visit(Rows { first, len, values });
         }
         tensor.read.set(true);
         Ok(())
@@ -321,6 +308,24 @@ impl<'a> Weights<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Rows of a tensor that follow each other.
+pub(crate) struct Rows<'a> {
+    /// Index of the first.
+    pub first: usize,
+    /// Numbers of a row.
+    len: usize,
+    pub values: &'a mut [f32],
+}
+
+impl Rows<'_> {
+    /// Calls `visit` with the index of each row, and the row.
+    pub fn each(&mut self, mut visit: impl FnMut(usize, &mut [f32])) {
+        for (i, row) in self.values.chunks_exact_mut(self.len).enumerate() {
+            visit(self.first + i, row);
+        }
     }
 }
 

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// Rows of a table read at a time.
 const CHUNK: usize = 4096;
 
+/// Start of an `.npy` file.
+const NUMPY: &[u8] = b"\x93NUMPY";
+
 /// Rows of numbers in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Columns {
@@ -60,14 +63,11 @@ impl Columns {
     /// [`ColumnsError`] when the file cannot be read, is empty or lacks a column.
     pub fn read(path: impl AsRef<Path>, names: &[String]) -> Result<Self, ColumnsError> {
         let path = path.as_ref();
-        let mut magic = Vec::new();
-        File::open(path)
-            .and_then(|f| f.take(6).read_to_end(&mut magic))
-            .map_err(|source| ColumnsError::Io {
-                path: path.into(),
-                source,
-            })?;
-        let values = if magic == b"\x93NUMPY" {
+        let magic = magic(path).map_err(|source| ColumnsError::Io {
+            path: path.into(),
+            source,
+        })?;
+        let values = if magic == NUMPY {
             array(path, names.len())?
         } else {
             table(path, names)?
@@ -81,10 +81,24 @@ impl Columns {
         })
     }
 
+    /// Whether a file is an `.npy` array, which has no other columns than those of its numbers.
+    pub fn is_array(path: &Path) -> bool {
+        magic(path).is_ok_and(|magic| magic == NUMPY)
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.values.len() / self.names.len()
     }
+}
+
+/// First bytes of a file.
+fn magic(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut magic = Vec::new();
+    File::open(path)?
+        .take(NUMPY.len() as u64)
+        .read_to_end(&mut magic)?;
+    Ok(magic)
 }
 
 /// An array of two axes is one stamp to [`StampFile`].
@@ -112,7 +126,7 @@ fn table(path: &Path, names: &[String]) -> Result<Vec<f32>, ColumnsError> {
     let found: Result<Vec<ColumnRef>, _> = names.iter().map(|n| table.find(n)).collect();
     let found = found?;
     let mut values = Vec::new();
-    while let Some(chunk) = table.next_chunk(&found, CHUNK)? {
+    while let Some(chunk) = table.next_whole(&found, CHUNK)? {
         let numbers = chunk
             .values
             .iter()

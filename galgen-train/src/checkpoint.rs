@@ -64,9 +64,19 @@ pub struct State {
     pub history: Vec<Record>,
     /// The critic of an adversarial phase.
     pub critic: Option<Rival>,
-    /// Values of the conditions `[n, k]` that were measured on the model's own galaxies, and the step of the
-    /// measurement.
-    pub labels: Option<(u64, Vec<f32>)>,
+    /// The conditions as they were last measured on the model's own galaxies.
+    pub labels: Option<Labels>,
+}
+
+/// Conditions that were measured on the model's own galaxies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labels {
+    /// Step of the measurement.
+    pub step: u64,
+    /// `[n, k]`
+    pub values: Vec<f32>,
+    /// Mean and deviation by which the networks see each condition, `[k]`.
+    pub scale: Vec<[f64; 2]>,
 }
 
 /// A network that learns against the model and is not part of it.
@@ -131,13 +141,16 @@ pub fn save(path: &Path, owner: &str, state: &State) -> Result<(), String> {
                 .map(|(name, t)| (format!("critic-adam/{name}"), t)),
         );
     }
-    if let Some((_, values)) = &state.labels {
-        let labels = Tensor::new(values.as_slice(), &Device::Cpu).map_err(|e| e.to_string())?;
-        all.insert("labels/values".into(), labels);
+    if let Some(labels) = &state.labels {
+        let values = Tensor::new(labels.values.as_slice(), &Device::Cpu);
+        let scale = Tensor::new(labels.scale.as_flattened(), &Device::Cpu);
+        for (name, tensor) in [("labels/values", values), ("labels/scale", scale)] {
+            all.insert(name.into(), tensor.map_err(|e| e.to_string())?);
+        }
     }
     let header = Header {
         critic_step: state.critic.as_ref().map(|rival| rival.adam.state().0),
-        labelled_at: state.labels.as_ref().map(|(step, _)| *step),
+        labelled_at: state.labels.as_ref().map(|labels| labels.step),
         owner: owner.to_string(),
         phase: state.phase,
         step: state.step,
@@ -194,8 +207,16 @@ pub fn load(path: &Path, owner: &str, device: &Device) -> Result<State, String> 
                     adam: Adam::from_state(step, part("critic-adam")?)?,
                 }),
             },
-            labels: match (header.labelled_at, part("labels")?.pop()) {
-                (Some(step), Some((_, values))) => Some((step, values.to_vec1()?)),
+            labels: match (
+                header.labelled_at,
+                all.get("labels/values"),
+                all.get("labels/scale"),
+            ) {
+                (Some(step), Some(values), Some(scale)) => Some(Labels {
+                    step,
+                    values: values.to_vec1()?,
+                    scale: scale.to_vec1()?.as_chunks().0.to_vec(),
+                }),
                 _ => None,
             },
         })

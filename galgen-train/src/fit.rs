@@ -22,6 +22,7 @@ use crate::recipe::Stage;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor};
 use galgen_core::condition::Conditions;
+use galgen_core::stamp::Geometry;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,8 @@ pub struct Subject<'a, R> {
     pub seed: u64,
     /// A number that differs for other data.
     pub data: u64,
+    /// Stamps that it makes.
+    pub geometry: &'a Geometry,
     /// What the model is asked for.
     pub conditions: &'a Conditions,
 }
@@ -187,7 +190,7 @@ impl Training {
             (false, false) => {
                 let parameters = initial()?;
                 if let Some(start) = run.start {
-                    let copied = start.copy_to(&parameters, subject.conditions);
+                    let copied = start.copy_to(&parameters, subject.geometry, subject.conditions);
                     copied.map_err(FitError::File)?;
                 }
                 State {

@@ -173,6 +173,7 @@ fn run_flow_vae(args: &FitArgs, run: &Run) -> Result<(), String> {
     let samples = Samples::new(&sets, &recipe.data.conditions, recipe.data.validation)?
         .with_noise_correlation(recipe.data.noise_correlation)
         .with_likelihood(recipe.data.likelihood);
+    crate::evaluate::enough(&samples)?;
     announce(args, samples.training.len(), samples.validation.len());
     let mut trainer = Trainer::new(&recipe, &samples, run).map_err(|e| e.to_string())?;
     if !args.quiet {

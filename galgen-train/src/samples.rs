@@ -81,6 +81,16 @@ struct Pixels {
     variance: Vec<f32>,
 }
 
+/// Whether an object is of the part, about `fraction` of all, that is held out: with all others of its stripe of right
+/// ascension (in degrees) if that is known, so that no galaxy is in both parts under two ids.
+pub fn is_held_out(id: u64, ra: Option<f32>, fraction: f64) -> bool {
+    let place = match ra.map(f64::from).filter(|ra| ra.is_finite()) {
+        Some(ra) => (ra / STRIPE).floor() as u64,
+        None => id,
+    };
+    Philox::new(0, place, Stream::Training).uniform() < fraction
+}
+
 impl Samples {
     /// Merges `sets`, takes the columns `names` as conditions and keeps about `fraction` for validation.
     pub fn new(
@@ -147,15 +157,10 @@ impl Samples {
                         names[j], set.id[i], set.description.source, columns[j][i]
                     ));
                 }
-                let place = match ra.map(|ra| f64::from(ra[i])).filter(|ra| ra.is_finite()) {
-                    Some(ra) => (ra / STRIPE).floor() as u64,
-                    None => set.id[i] as u64,
-                };
-                let kept = Philox::new(0, place, Stream::Training).uniform() >= fraction;
-                if kept {
-                    samples.training.push(position)
-                } else {
-                    samples.validation.push(position)
+                let ra = ra.map(|ra| ra[i]);
+                match is_held_out(set.id[i] as u64, ra, fraction) {
+                    false => samples.training.push(position),
+                    true => samples.validation.push(position),
                 }
                 samples.ids.push(set.id[i] as u64);
                 samples
@@ -170,7 +175,7 @@ impl Samples {
                 samples.validation.len()
             ));
         }
-        samples.conditions = samples.describe(names)?;
+        samples.conditions = samples.describe(names, None)?;
         samples.standardise();
         Ok(samples)
     }
@@ -196,8 +201,13 @@ impl Samples {
         self
     }
 
-    /// The same stamps under other values of the conditions, `[n, k]`; means, deviations and ranges follow.
-    pub fn relabelled(&self, values: Vec<f32>) -> std::result::Result<Self, String> {
+    /// The same stamps under other values of the conditions, `[n, k]`; ranges follow, and means and deviations if no `scale` is
+    /// given: networks that no longer learn must see a value as they have learned it.
+    pub fn relabelled(
+        &self,
+        values: Vec<f32>,
+        scale: Option<&[[f64; 2]]>,
+    ) -> std::result::Result<Self, String> {
         assert_eq!(values.len(), self.values.len(), "values of all conditions");
         let names: Vec<String> = self
             .conditions
@@ -209,7 +219,7 @@ impl Samples {
             values,
             ..self.clone()
         };
-        samples.conditions = samples.describe(&names)?;
+        samples.conditions = samples.describe(&names, scale)?;
         samples.standardise();
         Ok(samples)
     }
@@ -254,14 +264,24 @@ impl Samples {
         f64::from(self.noise_correlation * sky[sky.len() / 2])
     }
 
+    /// Mean and deviation of each condition, by which networks see it.
+    pub fn scale(&self) -> Vec<[f64; 2]> {
+        let list = self.conditions.list.iter();
+        list.map(|c| [c.mean, c.deviation]).collect()
+    }
+
     /// Mean, deviation and range of each condition over the training part, and their correlation.
-    fn describe(&self, names: &[String]) -> std::result::Result<Conditions, String> {
+    fn describe(
+        &self,
+        names: &[String],
+        scale: Option<&[[f64; 2]]>,
+    ) -> std::result::Result<Conditions, String> {
         let number = |name: &String| {
             let (unit, description) = meaning(name);
             conditions::number(name, unit, description)
         };
         let list = names.iter().map(number).collect();
-        conditions::describe(list, &self.values, &self.training)
+        conditions::describe(list, &self.values, &self.training, scale)
     }
 
     fn standardise(&mut self) {

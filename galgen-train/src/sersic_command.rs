@@ -29,6 +29,8 @@ pub struct SersicArgs {
 /// One galaxy of the new set: its place in the old one, its stamp, axis ratio and concentration.
 struct Mock {
     place: usize,
+    /// What the observed light was divided by.
+    sum: f64,
     stamp: Vec<f32>,
     axis_ratio: f64,
     concentration: f64,
@@ -101,6 +103,7 @@ fn mock(set: &TrainingSet, place: usize, seed: u64) -> Option<Mock> {
         .for_each(|v| *v = (f64::from(*v) / sum) as f32);
     Some(Mock {
         place,
+        sum,
         stamp,
         axis_ratio,
         concentration,
@@ -114,6 +117,8 @@ fn chosen(set: &TrainingSet, mocks: &[Mock]) -> TrainingSet {
             "axis_ratio" => m.axis_ratio as f32,
             "concentration" => m.concentration as f32,
             "asymmetry" => 0.0,
+            // In units of the stamp's sum.
+            "sky_sigma" => (f64::from(old[m.place]) / m.sum) as f32,
             _ => old[m.place],
         };
         mocks.iter().map(value).collect()

@@ -121,12 +121,15 @@ fn a_flow_learns_under_numbers() {
         let (mag, z, side) = (20.0 + rng.normal(), rng.uniform(), id % 2);
         let x = 2.0 * (mag - 20.0) + 4.0 * z + 0.5 * rng.normal();
         let y = 6.0 * side as f64 - z + 0.3 * rng.normal();
-        points += &format!("{id},{x},{y},{mag},{side}\n");
-        match id % 10 {
-            3 => {}
-            7 => depths += &format!("{id},nan\n"),
-            _ => depths += &format!("{id},{z}\n"),
-        }
+        // Rows are joined by id, in whatever order.
+        let named = 7001 + id;
+        points += &format!("{named},{x},{y},{mag},{side}\n");
+        let depth = match id % 10 {
+            3 => continue,
+            7 => "nan".to_string(),
+            _ => z.to_string(),
+        };
+        depths = depths.replacen('\n', &format!("\n{named},{depth}\n"), 1);
     }
     std::fs::write(folder.join("points.csv"), points).expect("a file");
     std::fs::write(folder.join("depths.csv"), depths).expect("a file");

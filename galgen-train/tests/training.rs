@@ -241,9 +241,9 @@ fn a_training_with_blur_and_critic_resumes_to_the_same_bits() {
         assert_eq!(state.labels, straight.labels);
     }
     // The conditions are those of the sharpened galaxies; the decoder is not the one before, nor is the flow.
-    let (step, labels) = straight.labels.as_ref().expect("conditions measured anew");
-    assert_eq!(*step, VAE_STEPS + 9);
-    assert_ne!(*labels, samples.values);
+    let labels = straight.labels.as_ref().expect("conditions measured anew");
+    assert_eq!(labels.step, VAE_STEPS + 9);
+    assert_ne!(labels.values, samples.values);
     let flow_only = self::recipe(
         adversarial_recipe()
             .split("[adversarial]")
@@ -414,6 +414,11 @@ fn a_training_starts_from_a_finished_model() {
     let (first, before) = finish("first", &[]);
     let first = first.to_str().expect("UTF-8");
 
+    // Other galaxies, whose conditions have other means.
+    let others = tiny_set(96, 7);
+    others
+        .save(folder.join("tiny.safetensors"))
+        .expect("a training set");
     let kept = RECIPE.replace("steps = 24", "steps = 0");
     let kept = kept.replace("name = \"tiny\"", "name = \"second\"");
     write(&kept);
@@ -427,6 +432,15 @@ fn a_training_starts_from_a_finished_model() {
         assert_eq!(*values == after[name], !name.starts_with("flow."), "{name}");
     }
     let model = galgen_infer::Model::open(second).expect("a model");
+    // What it keeps sees the conditions as it has learned them.
+    let scale = |model: &galgen_infer::Model| -> Vec<_> {
+        let list = model.card().conditions.list.iter();
+        list.map(|c| (c.mean, c.deviation)).collect()
+    };
+    let of_first = galgen_infer::Model::open(first).expect("a model");
+    assert_eq!(scale(&model), scale(&of_first));
+    let data = samples(&others, &recipe(&kept)).scale();
+    assert_ne!(scale(&model)[0].0, data[0][0]);
     let start = &model.card().training["start"];
     assert_eq!(start["name"], "tiny");
     assert_eq!(start["training"]["recipe"]["vae"]["steps"], VAE_STEPS);
@@ -466,6 +480,15 @@ fn a_training_starts_from_a_finished_model() {
         problem.contains("--start") && problem.contains("tiny.safetensors"),
         "{problem}"
     );
+
+    let mut smaller = tiny_set(96, 2);
+    smaller.description.hlr_px *= 0.75;
+    smaller
+        .save(folder.join("tiny.safetensors"))
+        .expect("a training set");
+    write(&kept);
+    let radius = message(&fit(&folder, "radius", "1", &["--start", first]));
+    assert!(radius.contains("half-light radius"), "{radius}");
 }
 
 /// The checkpoint that a failed training has left, which must hold finite weights only.

@@ -13,10 +13,11 @@ const TAIL: f64 = 0.005;
 /// Bins of a property, each with as many galaxies.
 const PROPERTY_BINS: usize = 8;
 
-/// Edges of the histogram: the central 99 % of all samples together.
+/// Edges of the histogram: the central 99 % of every sample, however small it is beside the others.
 fn edges(all: &[Vec<f64>]) -> Vec<f64> {
-    let every = all.concat();
-    let (low, high) = (quantile(&every, TAIL), quantile(&every, 1.0 - TAIL));
+    let of = |q| all.iter().map(move |values| quantile(values, q));
+    let low = of(TAIL).fold(f64::INFINITY, f64::min);
+    let high = of(1.0 - TAIL).fold(f64::NEG_INFINITY, f64::max);
     let high = if high > low { high } else { low + 1.0 };
     (0..=BINS)
         .map(|i| low + (high - low) * i as f64 / BINS as f64)
@@ -24,13 +25,12 @@ fn edges(all: &[Vec<f64>]) -> Vec<f64> {
 }
 
 fn shares(values: &[f64], edges: &[f64]) -> Vec<f64> {
-    let (low, width) = (edges[0], edges[1] - edges[0]);
+    let (low, high, width) = (edges[0], edges[BINS], edges[1] - edges[0]);
     let mut shares = vec![0.0; BINS];
-    for v in values {
-        let at = ((v - low) / width).floor();
-        if at >= 0.0 && at < BINS as f64 {
-            shares[at as usize] += 1.0 / values.len() as f64;
-        }
+    for v in values.iter().filter(|v| (low..=high).contains(*v)) {
+        let at = ((v - low) / width) as usize;
+        // The highest value lies on the last edge.
+        shares[at.min(BINS - 1)] += 1.0 / values.len() as f64;
     }
     shares
 }

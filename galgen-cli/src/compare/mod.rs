@@ -8,7 +8,8 @@ mod summary;
 use crate::args::{CompareArgs, StampArgs};
 use crate::failure::{Failure, Outcome};
 use crate::model_file::ModelFile;
-use crate::score::log_p;
+use crate::paths;
+use crate::score::{Quantity, log_p};
 use crate::source::{Entry, Source};
 use crate::stamps;
 use galgen_infer::Session;
@@ -54,6 +55,8 @@ impl Sample {
 pub struct Comparison {
     /// Name of the model, and of the one it is divided by.
     pub models: Vec<String>,
+    /// What the models evaluate.
+    pub quantity: Quantity,
     /// Side and bands of the stamps.
     pub side: usize,
     /// Rows of the file go down, as in plain images.
@@ -76,6 +79,7 @@ pub fn run(args: &CompareArgs) -> Result<Outcome, Failure> {
         .flatten()
         .map(|path| ModelFile::open(Some(path)))
         .collect::<Result<Vec<_>, _>>()?;
+    let quantity = check_models(&models)?;
     let geometry = &models[0].model.card().geometry;
     let properties = properties::of(geometry, &args.properties);
     let mut out = AtomicFile::create(&args.out)?;
@@ -88,6 +92,7 @@ pub fn run(args: &CompareArgs) -> Result<Outcome, Failure> {
     }
     let comparison = Comparison {
         models: models.iter().map(|m| m.model.card().name.clone()).collect(),
+        quantity,
         side: geometry.side,
         y_down: geometry.half_light_radius.is_none(),
         properties,
@@ -108,6 +113,37 @@ pub fn run(args: &CompareArgs) -> Result<Outcome, Failure> {
     Ok(Outcome::after(failed))
 }
 
+/// What the models evaluate, which must be of one kind for a ratio.
+fn check_models(models: &[ModelFile]) -> Result<Quantity, Failure> {
+    let card = |file: &ModelFile| file.model.card().clone();
+    let first = card(&models[0]);
+    let quantity = Quantity::of(&first.model);
+    for other in models[1..].iter().map(card) {
+        let (name, against) = (&first.name, &other.name);
+        let kind = Quantity::of(&other.model);
+        if kind != quantity {
+            return Err(Failure::Usage(format!(
+                "{name} evaluates {}, {against} {}: a ratio needs two models of one kind",
+                quantity.name(),
+                kind.name()
+            )));
+        }
+        let radii = [&first, &other].map(|card| card.geometry.half_light_radius);
+        if radii[0] != radii[1] {
+            let text = |radius: Option<f64>| match radius {
+                Some(radius) => format!("galaxies of half-light radius {radius} pixels"),
+                None => "plain images".into(),
+            };
+            return Err(Failure::Usage(format!(
+                "{name} is of {}, {against} of {}: a ratio needs two models of the same stamps",
+                text(radii[0]),
+                text(radii[1])
+            )));
+        }
+    }
+    Ok(quantity)
+}
+
 fn check(args: &CompareArgs) -> Result<(), Failure> {
     let usage = |problem: String| Err(Failure::Usage(problem));
     if args.samples.len() < 2 {
@@ -124,28 +160,18 @@ fn check(args: &CompareArgs) -> Result<(), Failure> {
         }
     }
     let names: Vec<&str> = args.samples.iter().map(|(name, _)| &name[..]).collect();
-    if let Some((name, _)) = args.labels.iter().find(|(n, _)| !names.contains(&&n[..])) {
-        return usage(format!(
-            "--labels {name}=...: no sample of that name, expected one of {}",
-            names.join(", ")
-        ));
-    }
-    let inputs = args.samples.iter().map(|(_, path)| path);
-    let inputs = inputs.chain([&args.model]).chain(&args.against);
-    let outputs: Vec<&PathBuf> = [&args.out].into_iter().chain(&args.json).collect();
-    for input in inputs {
-        let same = |out: &&&PathBuf| {
-            let pair = out.canonicalize().ok().zip(input.canonicalize().ok());
-            pair.is_some_and(|(a, b)| a == b)
-        };
-        if let Some(out) = outputs.iter().find(same) {
+    for (flag, named) in [("--labels", &args.labels), ("--psf", &args.psf)] {
+        if let Some((name, _)) = named.iter().find(|(n, _)| !names.contains(&&n[..])) {
             return usage(format!(
-                "{} is named twice: choose another output file",
-                out.display()
+                "{flag} {name}=...: no sample of that name, expected one of {}",
+                names.join(", ")
             ));
         }
     }
-    Ok(())
+    let named = [&args.samples, &args.labels, &args.psf];
+    let inputs = named.into_iter().flatten().map(|(_, path)| Some(path));
+    let inputs = inputs.chain([Some(&args.model), args.against.as_ref()]);
+    paths::distinct(inputs, [Some(&args.out), args.json.as_ref()])
 }
 
 /// Scores a sample under each model; with the number of galaxies that failed.
@@ -156,12 +182,15 @@ fn scored(
     name: &str,
     path: &Path,
 ) -> Result<(Sample, u64), Failure> {
-    let labels = args.labels.iter().find(|(sample, _)| sample == name);
+    let of_sample = |named: &[(String, PathBuf)]| {
+        let own = named.iter().find(|(sample, _)| sample == name);
+        own.map(|(_, file)| file.clone())
+    };
     let stamp_args = StampArgs {
         stamps: path.to_path_buf(),
         model: None,
-        labels: labels.map(|(_, file)| file.clone()),
-        psf: None,
+        labels: of_sample(&args.labels),
+        psf: of_sample(&args.psf),
         binarise: args.binarise,
         threads: args.threads,
         quiet: args.quiet,

@@ -7,10 +7,10 @@ use galgen_io::report::{escaped, grid, number, p_value, page, picture, section, 
 /// The report as HTML, all pictures inside.
 pub fn html(comparison: &Comparison, found: &Summary) -> String {
     let ratio = comparison.models.len() == 2;
-    let label = if ratio {
-        "ln p / p', nats"
-    } else {
-        "ln p, nats"
+    let symbol = comparison.quantity.symbol();
+    let label = &match ratio {
+        true => format!("ln {symbol} / p', nats"),
+        false => format!("ln {symbol}, nats"),
     };
     let names: Vec<String> = comparison
         .samples
@@ -40,14 +40,19 @@ pub fn html(comparison: &Comparison, found: &Summary) -> String {
 
 fn heading(comparison: &Comparison, names: &[String], ratio: bool) -> String {
     let models: Vec<String> = comparison.models.iter().map(|m| escaped(m)).collect();
+    let symbol = comparison.quantity.symbol();
     let score = if ratio {
         format!(
-            "The score of a galaxy is ln p(x) under {} less ln p(x) under {}: what the first model has learned and the \
+            "The score of a galaxy is ln {symbol} under {} less ln {symbol} under {}: what the first model has learned and the \
              second has not.",
             models[0], models[1]
         )
     } else {
-        format!("The score of a galaxy is ln p(x) under {}.", models[0])
+        format!(
+            "The score of a galaxy is ln {symbol}, {}, under {}.",
+            comparison.quantity.name(),
+            models[0]
+        )
     };
     let caution = if ratio {
         ""

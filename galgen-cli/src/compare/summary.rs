@@ -114,6 +114,7 @@ impl Summary {
         json!({
             "models": comparison.models,
             "score": if comparison.models.len() == 2 { "ln ratio" } else { "ln p" },
+            "p": comparison.quantity.name(),
             "draws": comparison.draws,
             "seed": comparison.seed,
             "samples": samples.collect::<Vec<_>>(),

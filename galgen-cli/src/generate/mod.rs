@@ -11,6 +11,7 @@ use crate::failure::{Failure, Outcome};
 use crate::flags;
 use crate::model_file::ModelFile;
 use crate::ordered::map_ordered;
+use crate::paths;
 use crate::problems::Problems;
 use crate::progress::Progress;
 use draw::{Batch, Drawer, Output};
@@ -88,31 +89,14 @@ pub fn run(args: &GenerateArgs) -> Result<Outcome, Failure> {
     finish(args, &file, sink)
 }
 
-/// Two roles for one file would destroy one of them.
+/// Inputs and outputs are different files.
 fn check_paths(args: &GenerateArgs) -> Result<(), Failure> {
-    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
     let psf = match &args.psf {
         Some(psf::PsfArg::Image { path, .. }) => Some(path),
         Some(psf::PsfArg::Gaussian { .. } | psf::PsfArg::Moffat { .. }) | None => None,
     };
     let inputs = [args.catalog.as_ref(), args.model.as_ref(), psf];
-    let outputs = [Some(&args.out), args.png.as_ref()];
-    let clash = outputs.iter().enumerate().find_map(|(i, output)| {
-        let output = (*output)?;
-        let mut others = inputs.iter().chain(&outputs[..i]).flatten();
-        others
-            .any(|other| real(other) == real(output))
-            .then_some(output)
-    });
-    match clash {
-        None => Ok(()),
-        Some(path) => {
-            let name = path.display();
-            Err(Failure::Usage(format!(
-                "{name} is named twice: choose another output file"
-            )))
-        }
-    }
+    paths::distinct(inputs, [Some(&args.out), args.png.as_ref()])
 }
 
 fn spec(args: &GenerateArgs, file: &ModelFile) -> CatalogSpec {

@@ -13,6 +13,8 @@ use galgen_core::spec::{Offset, Padding, SpecError};
 
 /// Numbers of memory that drawing may take: 512 MB.
 const MOST_MEMORY: usize = 1 << 27;
+/// Visits of layers, whether they have something to do or not, that an image may take.
+const MOST_VISITS: u64 = 1 << 30;
 
 /// The reads of a node: pieces of other nodes, relative to its own pixel.
 fn reads(vertex: &Vertex) -> Vec<(Piece, Offset)> {
@@ -201,8 +203,9 @@ pub(super) fn schedule(
                 most_runs = most_runs.max(runs.len());
                 let bias = weights.get(&bias)?;
                 let mut conv = Gather::new(simd, columns.len(), &bias, functions, pixels);
-                weights.each_row(&weight, row_len, &mut |o, row| {
-                    conv.packed.set(o, columns.iter().map(|&c| row[c]));
+                weights.rows(&weight, row_len, &mut |rows| {
+                    conv.packed
+                        .set(rows.first.., rows.values, row_len, &columns);
                 })?;
                 multiply_adds += (conv.multiply_adds() * height * width) as u64;
                 Op::Conv { conv, runs }
@@ -218,6 +221,16 @@ pub(super) fn schedule(
     let first_column = columns().fold(-1, isize::min);
     let last_column = columns().fold(0, isize::max);
     let first_row = (0..nodes.len()).map(|n| nodes[n].rows).fold(-1, isize::min);
+    let visits = (height as u64 + first_row.unsigned_abs() as u64)
+        .saturating_mul(
+            width as u64 + last_column.unsigned_abs() as u64 + first_column.unsigned_abs() as u64,
+        )
+        .saturating_mul(nodes.len() as u64);
+    if visits > MOST_VISITS {
+        return Err(refused(alloc::format!(
+            "needs {visits} visits of its layers to draw pixel by pixel, expected at most {MOST_VISITS}"
+        )));
+    }
     Ok(CausalPlan {
         simd,
         side: [height, width],

@@ -207,13 +207,12 @@ impl Build<'_> {
                 let n = value.len;
                 let tensor = |name: &str| format!("{}.{path}.{name}", self.prefix);
                 let mut weight = Vec::with_capacity(n * outputs);
-                self.weights
-                    .each_row(&tensor("weight"), n, &mut |output, row| {
-                        if let Some(degrees) = degrees {
-                            degrees.mask(output, row);
-                        }
-                        weight.extend(row.iter().map(|&w| f64::from(w)));
-                    })?;
+                self.weights.rows(&tensor("weight"), n, &mut |mut rows| {
+                    if let Some(degrees) = degrees {
+                        rows.each(|output, row| degrees.mask(output, row));
+                    }
+                    weight.extend(rows.values.iter().map(|&w| f64::from(w)));
+                })?;
                 let bias = self.weights.get(&tensor("bias"))?;
                 let bias = bias.iter().map(|&b| f64::from(b)).collect();
                 self.parameters += weight.len();

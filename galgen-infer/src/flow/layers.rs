@@ -111,7 +111,8 @@ impl Layers {
                         return Ok(None);
                     };
                     own = in_order(layer.outputs, &|u| ready[u]);
-                    let count = |last: Reach| ready.iter().filter(|&&r| r <= last).count();
+                    // In the order of what they reach.
+                    let count = |last: Reach| own.partition_point(|&u| ready[u] <= last);
                     ends.push(count(None));
                     ends.extend((0..ranks.len() as u32).map(|r| count(Some(r))));
                 }
@@ -131,11 +132,12 @@ impl Layers {
             let bias = weights.get(&tensor("bias"))?;
             let bias = own.iter().map(|&o| bias[o]).collect();
             let dense = Dense::new(bias, columns.len(), |dense| {
-                weights.each_row(&tensor("weight"), columns.len(), &mut |output, row| {
+                weights.rows(&tensor("weight"), columns.len(), &mut |mut rows| {
                     if let Some(degrees) = degrees {
-                        degrees.mask(output, row);
+                        rows.each(|output, row| degrees.mask(output, row));
                     }
-                    dense.set(places[output], columns.iter().map(|&c| row[c]));
+                    let places = places[rows.first..].iter().copied();
+                    dense.set(places, rows.values, &columns);
                 })
             })?;
             let before = layers.last().map_or(inputs, |l: &Layered| l.dense.width());

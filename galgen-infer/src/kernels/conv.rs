@@ -19,6 +19,7 @@ use super::Simd;
 use super::aligned::Aligned;
 use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes};
+use super::pack::{Column, scatter};
 use super::view::View;
 use alloc::vec::Vec;
 
@@ -50,15 +51,20 @@ impl Packed {
         }
     }
 
-    /// The weights of an output, in the order of accumulation.
-    pub fn set(&mut self, output: usize, weights: impl Iterator<Item = f32>) {
-        let (block, column) = (output / self.width, output % self.width);
-        let column = self.weights[block * self.depth * self.width..]
-            .iter_mut()
-            .skip(column);
-        for (to, weight) in column.step_by(self.width).zip(weights) {
-            *to = weight;
-        }
+    /// The weights of some `outputs`: `sources` are the numbers of each one's row, of `len`, in the order of accumulation.
+    pub fn set(
+        &mut self,
+        outputs: impl Iterator<Item = usize>,
+        rows: &[f32],
+        len: usize,
+        sources: &[usize],
+    ) {
+        let (depth, step) = (self.depth, self.width);
+        let columns = outputs.map(|output| Column {
+            first: output / step * (depth * step) + output % step,
+            step,
+        });
+        scatter(&mut self.weights, columns, rows, len, sources);
     }
 
     /// The weights of all outputs for number `k` of the order of accumulation.

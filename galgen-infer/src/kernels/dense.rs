@@ -18,6 +18,7 @@
 use super::Simd;
 use super::aligned::Aligned;
 use super::lanes::{Kernel, Lanes};
+use super::pack::{Column, scatter};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -50,13 +51,15 @@ pub(crate) struct Filling {
 }
 
 impl Filling {
-    /// The weights of an output, one for each input.
-    pub fn set(&mut self, output: usize, weights: impl Iterator<Item = f32>) {
-        let (start, width) = block_of(self.padded, output / BLOCK);
-        let column = &mut self.weights[start * self.inputs + output - start..];
-        for (to, w) in column.iter_mut().step_by(width).zip(weights) {
-            *to = w;
-        }
+    /// The weights of some `outputs`: `sources` says for each input where it stands in the row, as long, of an output.
+    pub fn set(&mut self, outputs: impl Iterator<Item = usize>, rows: &[f32], sources: &[usize]) {
+        let (inputs, padded) = (self.inputs, self.padded);
+        let columns = outputs.map(|output| {
+            let (start, step) = block_of(padded, output / BLOCK);
+            let first = start * inputs + output - start;
+            Column { first, step }
+        });
+        scatter(&mut self.weights, columns, rows, inputs, sources);
     }
 }
 

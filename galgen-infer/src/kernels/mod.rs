@@ -16,6 +16,7 @@ pub mod elementary;
 pub(crate) mod gather;
 pub(crate) mod lanes;
 pub(crate) mod norm;
+pub(crate) mod pack;
 pub(crate) mod planes;
 pub(crate) mod pointwise;
 pub mod probe;

@@ -45,6 +45,7 @@ pub(crate) enum Scheme {
 
 impl Scheme {
     /// Inputs of a cell, and products, along an axis.
+    #[inline(always)]
     fn width(self) -> usize {
         match self {
             Scheme::Plain => <Plain as Axis<4>>::WIDTH,
@@ -61,6 +62,7 @@ impl Scheme {
     }
 
     /// Side of the kernel.
+    #[inline(always)]
     fn kernel(self) -> usize {
         match self {
             Scheme::Plain | Scheme::Upsampled => 3,
@@ -69,6 +71,7 @@ impl Scheme {
     }
 
     /// The factors of the products along one axis, as many as the width, from as many weights as the kernel has.
+    #[inline(always)]
     fn factors(self, w: [f64; 3]) -> [f64; 4] {
         let sum = w[0] + w[1] + w[2];
         match self {
@@ -136,26 +139,33 @@ impl Winograd {
 
     /// The weights `[inputs][kernel][kernel]` of an output: transformed in f64, rounded once.
     pub fn set(&mut self, output: usize, weights: &[f32]) {
-        for (i, kernel) in weights
-            .chunks_exact(self.scheme.kernel().pow(2))
-            .enumerate()
-        {
-            self.set_input(output, i, kernel);
+        self.set_input(output, 0, weights);
+    }
+
+    /// The weights `[inputs][kernel][kernel]` of an output for inputs from `first` on.
+    pub fn set_input(&mut self, output: usize, first: usize, weights: &[f32]) {
+        let (block, column) = (output / self.block, output % self.block);
+        let first = (block * self.products() * self.inputs + first) * self.block + column;
+        // Each with a scheme that the compiler knows.
+        match self.scheme {
+            Scheme::Plain => self.transform_from(first, weights, Scheme::Plain),
+            Scheme::Upsampled => self.transform_from(first, weights, Scheme::Upsampled),
+            Scheme::Pair => self.transform_from(first, weights, Scheme::Pair),
         }
     }
 
-    /// The weights `[kernel][kernel]` of an output for one input.
-    pub fn set_input(&mut self, output: usize, input: usize, kernel: &[f32]) {
-        let (block, column) = (output / self.block, output % self.block);
-        let first = (block * self.products() * self.inputs + input) * self.block + column;
-        let places = self.weights[first..]
-            .iter_mut()
-            .step_by(self.inputs * self.block);
-        let width = self.scheme.width();
-        let factors = transformed(self.scheme, kernel);
-        let factors = factors[..width].iter().flat_map(|row| &row[..width]);
-        for (to, &factor) in places.zip(factors) {
-            *to = factor as f32;
+    #[inline(always)]
+    fn transform_from(&mut self, first: usize, weights: &[f32], scheme: Scheme) {
+        let (width, stride) = (scheme.width(), self.inputs * self.block);
+        let kernels = weights.chunks_exact(scheme.kernel() * scheme.kernel());
+        for (i, kernel) in kernels.enumerate() {
+            let places = &mut self.weights[first + i * self.block..];
+            let factors = transformed(scheme, kernel);
+            for (y, row) in factors[..width].iter().enumerate() {
+                for (x, &factor) in row[..width].iter().enumerate() {
+                    places[(y * width + x) * stride] = factor as f32;
+                }
+            }
         }
     }
 
@@ -175,6 +185,7 @@ impl Winograd {
 }
 
 /// The factors of the products of one kernel, row by row.
+#[inline(always)]
 fn transformed(scheme: Scheme, kernel: &[f32]) -> [[f64; 4]; 4] {
     let mut rows = [[0.0; 4]; 3];
     for (row, weights) in rows.iter_mut().zip(kernel.chunks_exact(scheme.kernel())) {

@@ -9,6 +9,7 @@ use crate::kernels::elementary::Pointwise;
 use crate::kernels::planes::{self, PlaneConv};
 use crate::kernels::view::View;
 use crate::kernels::winograd::{Scheme, Winograd};
+use crate::weights::Rows;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
@@ -57,26 +58,27 @@ impl Lowering<'_> {
         let tap = Tap { y: 0, x: 0 };
         let input = value.view();
         let mut conv = Conv::new(self.simd, input, 1, &[tap], &permuted, functions, 1);
-        self.rows(path, inputs, &mut |row, weights| {
+        let all: Vec<usize> = (0..inputs).collect();
+        self.rows(path, inputs, &mut |mut rows| {
             if let Some(degrees) = degrees {
-                degrees.mask(row, weights);
+                rows.each(|row, weights| degrees.mask(row, weights));
             }
-            let at = row % (h * w) * c + row / (h * w);
-            conv.packed.set(at, weights.iter().copied());
+            let at = (rows.first..).map(|row| row % (h * w) * c + row / (h * w));
+            conv.packed.set(at, rows.values, inputs, &all);
         })?;
         self.push_conv(conv, value.place, vector);
         Ok(to)
     }
 
-    /// Calls `visit` with each row, of so many numbers, of the weights of a layer.
+    /// Calls `visit` with all rows, of so many numbers, of the weights of a layer, some at a time.
     pub(super) fn rows(
         &self,
         path: &str,
         len: usize,
-        visit: &mut dyn FnMut(usize, &mut [f32]),
+        visit: &mut dyn FnMut(Rows),
     ) -> Result<(), LoadError> {
         let name = format!("{}.{path}.weight", self.prefix);
-        self.weights.each_row(&name, len, visit)
+        self.weights.rows(&name, len, visit)
     }
 
     pub(super) fn push_conv(&mut self, conv: Conv, input: Place, to: Place) {
@@ -103,8 +105,9 @@ impl Lowering<'_> {
         let (simd, stride) = (self.simd, spec.stride);
         let mut conv = Conv::new(simd, input.view, stride, &taps, &bias, functions, pixels);
         let columns = spec.columns(&taps, value.shape.features());
-        self.rows(path, spec.row_len(value.shape.features()), &mut |o, row| {
-            conv.packed.set(o, columns.iter().map(|&c| row[c]));
+        let len = spec.row_len(value.shape.features());
+        self.rows(path, len, &mut |rows| {
+            conv.packed.set(rows.first.., rows.values, len, &columns);
         })?;
         self.push_conv(conv, input, to.place);
         Ok(to)
@@ -143,8 +146,8 @@ impl Lowering<'_> {
         let taps = spec.taps();
         let columns = spec.columns(&taps, c);
         let mut weights = Vec::with_capacity(shape.features() * columns.len());
-        self.rows(path, spec.row_len(c), &mut |_, row| {
-            weights.extend(columns.iter().map(|&c| row[c]));
+        self.rows(path, spec.row_len(c), &mut |mut rows| {
+            rows.each(|_, row| weights.extend(columns.iter().map(|&c| row[c])));
         })?;
         let input = padded(input, p);
         let bias = self.tensor(path, "bias")?;
@@ -172,7 +175,9 @@ impl Lowering<'_> {
         let bias = self.tensor(path, "bias")?;
         let inputs = value.shape.features();
         let mut conv = Winograd::new(self.simd, scheme, inputs, &bias, functions, cells);
-        self.rows(path, 9 * inputs, &mut |o, row| conv.set(o, row))?;
+        self.rows(path, 9 * inputs, &mut |mut rows| {
+            rows.each(|o, row| conv.set(o, row));
+        })?;
         self.push_winograd(conv, padded(value.place, padding), to.place);
         Ok(to)
     }

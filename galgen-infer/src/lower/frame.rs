@@ -27,7 +27,10 @@ pub(super) fn of_any_feature(mut functions: Vec<Pointwise>) -> Vec<Pointwise> {
     functions
 }
 
-/// The functions that `layers` begin with.
+/// Functions that a kernel applies in its store at most: more of them are work of its own.
+const MOST_FUNCTIONS: usize = 16;
+
+/// The functions that `layers` begin with, not too many.
 pub(crate) fn functions(layers: &[Layer]) -> Vec<Pointwise> {
     layers
         .iter()
@@ -52,6 +55,7 @@ pub(crate) fn functions(layers: &[Layer]) -> Vec<Pointwise> {
             | Layer::Sum(_)
             | Layer::Concat(_) => None,
         })
+        .take(MOST_FUNCTIONS)
         .collect()
 }
 

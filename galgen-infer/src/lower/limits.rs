@@ -38,6 +38,7 @@ impl Cost {
         let written = |step: &Step| match step.op {
             // A view: what lies between is not written.
             Op::ClearFrame => (step.to.view.len() - step.a.view.len()) as u64,
+            Op::Map(ref functions) => (step.to.view.len() * functions.len()) as u64,
             _ => step.to.view.len() as u64,
         };
         Cost {

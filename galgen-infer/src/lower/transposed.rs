@@ -8,8 +8,12 @@ use crate::kernels::conv::{Conv, Tap};
 use crate::kernels::elementary::Pointwise;
 use crate::kernels::view::View;
 use crate::kernels::winograd::{Scheme, Winograd};
+use alloc::format;
 use alloc::vec::Vec;
-use galgen_core::spec::{Padding, Shape};
+use galgen_core::spec::{Padding, Shape, SpecError};
+
+/// Most phases of a layer, and for each weight of a kernel: a phase takes memory, also one without taps.
+const MOST_PHASES: usize = 8;
 
 /// A transposed convolution, less its channels.
 #[derive(Clone, Copy)]
@@ -136,6 +140,15 @@ impl Lowering<'_> {
         let (inputs, outputs) = (value.shape.features(), shape.features());
         let to = self.allocate(shape, frame);
         let input = padded(value.place, around);
+        let count = stride.min(rows.outputs) * stride.min(columns.outputs);
+        let most = MOST_PHASES * (1 + kernel[0] * kernel[1]);
+        if count > most {
+            let [height, width] = kernel;
+            let problem = format!(
+                "stride {stride} makes {count} phases, expected at most {most} for a kernel of {height} x {width}"
+            );
+            return Err(SpecError::new(&format!("{}.{path}", self.prefix), problem).into());
+        }
         let mut phases = Vec::new();
         for y in 0..stride.min(rows.outputs) {
             for x in 0..stride.min(columns.outputs) {
@@ -166,23 +179,12 @@ impl Lowering<'_> {
         }
         // Of each input, `[outputs][kernel height][kernel width]`.
         let window = kernel[0] * kernel[1];
-        self.rows(path, outputs * window, &mut |i, row| {
-            for (_, conv, places) in &mut phases {
-                match conv {
-                    PhaseConv::Cells(conv, _) => {
-                        for (o, own) in row.chunks_exact(window).enumerate() {
-                            let kernel = [0, 1, 2, 3].map(|t| own[places[t]]);
-                            conv.set_input(o, i, &kernel);
-                        }
-                    }
-                    PhaseConv::Direct(conv) => {
-                        for (t, &place) in places.iter().enumerate() {
-                            let weights = row[place..].iter().step_by(window);
-                            conv.packed.set_input(t * inputs + i, weights.copied());
-                        }
-                    }
+        self.rows(path, outputs * window, &mut |mut rows| {
+            rows.each(|i, row| {
+                for (_, conv, places) in &mut phases {
+                    conv.set_input(i, inputs, row, window, places);
                 }
-            }
+            });
         })?;
         for (phase, conv, _) in phases {
             match conv {
@@ -199,4 +201,25 @@ enum PhaseConv {
     Direct(Conv),
     /// In cells, from this part of the map.
     Cells(Winograd, Place),
+}
+
+impl PhaseConv {
+    /// The weights for input `i` of so many: `places` are those of the taps among the `window` weights that `row` has for each
+    /// output.
+    fn set_input(&mut self, i: usize, inputs: usize, row: &[f32], window: usize, places: &[usize]) {
+        match self {
+            PhaseConv::Cells(conv, _) => {
+                for (o, own) in row.chunks_exact(window).enumerate() {
+                    let kernel = [0, 1, 2, 3].map(|t| own[places[t]]);
+                    conv.set_input(o, i, &kernel);
+                }
+            }
+            PhaseConv::Direct(conv) => {
+                for (t, &place) in places.iter().enumerate() {
+                    let weights = row[place..].iter().step_by(window);
+                    conv.packed.set_input(t * inputs + i, weights.copied());
+                }
+            }
+        }
+    }
 }

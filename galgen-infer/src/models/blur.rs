@@ -37,11 +37,8 @@ impl Blur {
 
     /// Side of the convolver's grid: room for functions of up to the stamp's side; light does not wrap around.
     fn grid(side: usize) -> usize {
-        let grid = good_length(2 * side);
-        match grid.is_multiple_of(2) {
-            true => grid,
-            false => good_length(4 * side),
-        }
+        // The convolver takes an even side.
+        2 * good_length(side)
     }
 
     /// Bytes that [`Blur::new`] allocates.
@@ -80,5 +77,24 @@ impl Blur {
                 *to = from as f32;
             }
         }
+    }
+}
+
+#[test]
+fn every_side_has_a_grid() {
+    for side in 1..=512 {
+        let grid = Blur::grid(side);
+        assert!(grid.is_multiple_of(2) && grid >= 2 * side, "{side}: {grid}");
+    }
+    // The next good length is odd.
+    for side in [181, 302] {
+        let mut blur = Blur::new(side);
+        let mut psf = [0.0; 9];
+        psf[5] = 1.0;
+        blur.set(&psf, 3, side);
+        let mut stamp = alloc::vec![0.0; side * side];
+        stamp[side + 1] = 1.0;
+        blur.apply(&mut stamp, side);
+        assert!((stamp[side + 2] - 1.0).abs() < 1e-6, "{side}");
     }
 }

@@ -12,6 +12,9 @@ use galgen_core::models::FlowModel;
 use galgen_core::rng::Philox;
 use galgen_core::spec::Direction;
 
+/// Numbers of items that are computed together at most: those of the largest stamps.
+const MOST_NUMBERS: usize = 1 << 22;
+
 /// A flow with packed weights.
 pub(crate) struct Engine {
     config: FlowModel,
@@ -61,7 +64,13 @@ impl super::Engine for Engine {
     }
 
     fn batch(&self, items: usize) -> usize {
-        if self.flow.shares_weights() { items } else { 1 }
+        // No larger than the largest stamp needs alone.
+        let most = (MOST_NUMBERS / self.flow.dim().max(1)).max(1);
+        if self.flow.shares_weights() {
+            items.min(most)
+        } else {
+            1
+        }
     }
 
     fn sizes(&self, items: usize) -> Sizes {

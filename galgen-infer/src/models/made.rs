@@ -34,8 +34,10 @@ impl Engine {
             weights.check_shape(&tensor.name, &tensor.shape)?;
         }
         let net = Masked::new(&config.net, &ranks, 1, "net", weights, simd)?;
-        if let Masked::Layers(layers) = &net {
-            layers.cost().check("net")?;
+        match &net {
+            Masked::Layers(layers) => layers.cost().check("net")?,
+            // Drawing evaluates it for each element.
+            Masked::Plan(plan) => plan.cost().repeated(n as u64).check("net")?,
         }
         Ok(Engine {
             net,

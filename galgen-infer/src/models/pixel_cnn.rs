@@ -37,7 +37,7 @@ impl Engine {
         weights: &Weights,
         simd: Simd,
     ) -> Result<Self, LoadError> {
-        let plan = Plan::new(&config.net, "net", weights, simd)?;
+        let plan = Plan::direct(&config.net, "net", weights, simd)?;
         let causal = CausalPlan::new(&config.net, "net", weights, simd)?;
         debug_assert_eq!(
             2 * causal.multiply_adds(),

@@ -118,8 +118,7 @@ impl Engine {
                 terms.sum()
             }
             Likelihood::Gaussian { deviation } => {
-                let sky = observed.sky.map_or(0.0, |s| s * self.intensity);
-                let variance = deviation * deviation + sky * sky;
+                let variance = deviation * deviation;
                 let constant = libm::log(variance) + LN_2PI;
                 let counted = |i| self.light.as_ref().is_none_or(|light| light.inside(i));
                 let mut sum = 0.0;
@@ -137,9 +136,6 @@ impl Engine {
         if self.config.posterior == Posterior::Point {
             return Err(DrawError::NoLikelihood);
         }
-        if self.config.likelihood != Likelihood::Bernoulli {
-            return Ok(());
-        }
         let refuse = |field, found, expected| {
             Err(DrawError::Argument {
                 field,
@@ -148,7 +144,14 @@ impl Engine {
             })
         };
         if let Some(found) = observed.sky {
-            return refuse("sky", found, "none: the pixels of this model are 0 or 1");
+            return refuse(
+                "sky",
+                found,
+                "none: the model has learned the noise of its pixels",
+            );
+        }
+        if self.config.likelihood != Likelihood::Bernoulli {
+            return Ok(());
         }
         match observed.stamp.iter().find(|&&x| x != 0.0 && x != 1.0) {
             Some(&found) => {

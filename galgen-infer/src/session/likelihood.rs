@@ -28,8 +28,8 @@ impl Session {
     }
 
     /// Whether likelihoods may be computed with weights that were stored in 16 bits. A new session refuses them for
-    /// flows, whose ln p they change by about 0.01 nats (f16) or 0.1 (bf16) at 64 dimensions; other families do not
-    /// care.
+    /// flows, masked networks and PixelCNNs, whose ln p they change by about 0.01 nats (f16) or 0.1 (bf16) at 64 dimensions;
+    /// other families do not care.
     pub fn accept_half_precision(&mut self, accept: bool) {
         self.half_precision = accept;
     }
@@ -43,8 +43,9 @@ impl Session {
     /// image is as it is, of 0 and 1 where the likelihood is Bernoulli. A flow's density is exact, and `samples` does
     /// not matter, but for pixels of grey levels, where the draws are of their dequantising noise; that of a continuous
     /// flow of many dimensions is an estimate ([`Trace::Hutchinson`](galgen_core::spec::Trace)) with signs of (seed, id). `sky` is the noise of
-    /// a pixel in the stamp's own unit; `None` takes that of a typical training stamp. A plain autoencoder has
-    /// no likelihood; that of an autoregressive model is exact, without any draw, and takes no `sky`.
+    /// a pixel in the stamp's own unit; `None` takes that of a typical training stamp. Only models that
+    /// [take it](crate::Model::takes_sky) may get one. A plain autoencoder has no likelihood; that of an autoregressive model
+    /// is exact, without any draw.
     ///
     /// # Panics
     /// If a slice has not the model's length.

@@ -256,14 +256,32 @@ impl Resolver<'_> {
 
     /// The origin of the flux, and the zero point if it holds magnitudes.
     fn flux(&mut self) -> Result<(Origin, Option<f64>), CatalogError> {
-        let magnitudes_first =
-            self.overridden("magnitude").is_some() && self.overridden("flux").is_none();
-        if !magnitudes_first && let Some(origin) = self.find("flux")? {
+        // Who gives a zero point means magnitudes.
+        let zero_point = self.spec.zero_point;
+        let asked = self.overridden("magnitude").is_some() || zero_point.is_some();
+        if asked
+            && self.overridden("flux").is_none()
+            && let Some(origin) = self.find("magnitude")?
+        {
+            let mut usual = names_of("flux").into_iter();
+            if let Some(flux) = usual.find(|n| matches!(self.table.find_optional(n), Ok(Some(_)))) {
+                let magnitudes = origin.describe();
+                self.notices.push(format!(
+                    "fluxes are those of {magnitudes}, not of the column `{flux}`"
+                ));
+            }
+            return self.magnitudes(origin);
+        }
+        if let Some(origin) = self.find("flux")? {
             return Ok((origin, None));
         }
-        let Some(origin) = self.find("magnitude")? else {
-            return Err(self.missing(&["flux", "magnitude"]));
-        };
+        match self.find("magnitude")? {
+            Some(origin) => self.magnitudes(origin),
+            None => Err(self.missing(&["flux", "magnitude"])),
+        }
+    }
+
+    fn magnitudes(&self, origin: Origin) -> Result<(Origin, Option<f64>), CatalogError> {
         match self.spec.zero_point {
             Some(zero_point) => Ok((origin, Some(zero_point))),
             None => Err(CatalogError::NoZeroPoint {

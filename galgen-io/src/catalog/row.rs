@@ -113,7 +113,7 @@ impl Cells<'_> {
     fn class(&self, condition: &ConditionSource) -> Result<f64, RowProblem> {
         let (column, value) = match &condition.origin {
             Origin::Constant(position) => return Ok(*position),
-            Origin::Column(at, name) => (name, self.cells[*at].to_string()),
+            Origin::Column(at, name) => (name, self.cells[*at].text()),
         };
         let position = condition.classes.iter().position(|c| *c == value);
         position.map(|p| p as f64).ok_or_else(|| {

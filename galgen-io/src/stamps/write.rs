@@ -10,6 +10,9 @@ use super::{INDEX_HDU, Provenance, STAMPS_HDU, StampError};
 use crate::atomic::AtomicFile;
 use crate::fits::write::{Checksum, card, header_blocks, padding};
 
+/// Endings of other kinds of files, under which a FITS file would be taken for one of them.
+const OTHER_ENDINGS: [&str; 6] = ["npy", "csv", "png", "safetensors", "html", "json"];
+
 /// Type of a column of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CellKind {
@@ -118,6 +121,12 @@ impl StampWriter {
             path: path.clone(),
             reason,
         };
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+        if OTHER_ENDINGS.contains(&ending) {
+            return Err(refuse(format!(
+                "it would be a FITS file under the ending `.{ending}`: choose `.fits`"
+            )));
+        }
         check_layout(&layout).map_err(refuse)?;
         let provenance_cards = provenance.cards().map_err(refuse)?;
         let mut file = AtomicFile::create(&path)?;

@@ -318,6 +318,26 @@ impl Table {
         }
     }
 
+    /// As [`Table::next_chunk`], for tables of which every row counts.
+    ///
+    /// # Errors
+    /// Also [`TableError::Csv`] for a row whose number of fields is wrong.
+    pub fn next_whole(
+        &mut self,
+        columns: &[ColumnRef],
+        max_rows: usize,
+    ) -> Result<Option<Chunk>, TableError> {
+        let chunk = self.next_chunk(columns, max_rows)?;
+        match chunk.as_ref().and_then(|c| Some((c, c.malformed.first()?))) {
+            None => Ok(chunk),
+            Some((chunk, (row, found))) => Err(TableError::Csv {
+                path: self.path.clone(),
+                line: chunk.lines.get(*row).copied().unwrap_or(0),
+                reason: found.clone(),
+            }),
+        }
+    }
+
     /// The next at most `max_rows` rows of the given columns; `None` after the last.
     ///
     /// # Errors

@@ -35,6 +35,15 @@ impl Value {
         }
     }
 
+    /// As in the file, whole; nothing for a missing cell.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Text(s) => s.clone(),
+            Self::Missing => String::new(),
+            other => other.to_string(),
+        }
+    }
+
     /// As a real number; `None` for text and missing cells.
     pub fn f64(&self) -> Option<f64> {
         match self {
@@ -82,7 +91,7 @@ fn fortran(field: &str) -> String {
 }
 
 impl fmt::Display for Value {
-    /// As in the file; text is cut at 40 characters.
+    /// For messages: as in the file, but text is cut at 40 characters ([`Value::text`] is all of it).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Int(v) => write!(f, "{v}"),

@@ -113,7 +113,7 @@ fn each_row(
     let columns = columns.map_err(|e| e.to_string())?;
     let mut row = 0;
     while let Some(chunk) = table
-        .next_chunk(&columns, ROWS)
+        .next_whole(&columns, ROWS)
         .map_err(|e| e.to_string())?
     {
         for index in 0..chunk.rows {

@@ -32,6 +32,7 @@ pub fn describe(
     mut list: Vec<Condition>,
     values: &[f32],
     training: &[usize],
+    scale: Option<&[[f64; 2]]>,
 ) -> Result<Conditions, String> {
     let width = list.len();
     let n = training.len() as f64;
@@ -50,7 +51,10 @@ pub fn describe(
                 condition.name
             ));
         }
-        (condition.mean, condition.deviation) = (mean, variance.sqrt());
+        [condition.mean, condition.deviation] = match scale {
+            Some(scale) => scale[j],
+            None => [mean, variance.sqrt()],
+        };
         condition.range = RANGE_QUANTILES.map(|q| sorted[((n - 1.0) * q).round() as usize]);
     }
     let k = numbers.len();
@@ -178,7 +182,8 @@ mod tests {
             [5.0, 0.0, 40.0],
             [900.0, 1.0, -900.0],
         ];
-        let found = describe(list.clone(), &rows.concat(), &[0, 1, 2, 3, 4]).expect("numbers");
+        let found =
+            describe(list.clone(), &rows.concat(), &[0, 1, 2, 3, 4], None).expect("numbers");
         assert_eq!((found.list[0].mean, found.list[2].mean), (3.0, 30.0));
         assert!((found.list[0].deviation - 2f64.sqrt()).abs() < 1e-12);
         assert_eq!((found.list[0].range, &found.list[1]), ([1.0, 5.0], &kind));
@@ -187,11 +192,11 @@ mod tests {
         for (a, b) in found.precision.iter().zip(expected) {
             assert!((a - b).abs() < 1e-12, "{:?}", found.precision);
         }
-        let same = describe(list, &rows.concat(), &[1]).unwrap_err();
+        let same = describe(list, &rows.concat(), &[1], None).unwrap_err();
         assert!(same.contains("`x` is 2 for every"), "{same}");
         let twice = vec![number("x", "", ""), number("y", "", "")];
         let dependent = [1.0, 2.0, 2.0, 4.0, 3.0, 6.0];
-        let problem = describe(twice, &dependent, &[0, 1, 2]).unwrap_err();
+        let problem = describe(twice, &dependent, &[0, 1, 2], None).unwrap_err();
         assert!(problem.contains("x, y are linearly dependent"), "{problem}");
     }
 

@@ -84,7 +84,7 @@ pub fn frame(
         let aligned = shape.position_angle.abs() < ANGLE_TOLERANCE || shape.axis_ratio > ROUND;
         if (hlr / limits.hlr_px - 1.0).abs() < SIZE_TOLERANCE && aligned {
             let (missing_light, missing_area) =
-                missing(&canvas, light.width, &drawn.light, turn, scale, side);
+                missing(&canvas, picture, &drawn.light, turn, scale, side);
             return Ok(Framed {
                 stamp: drawn
                     .light
@@ -163,10 +163,10 @@ fn canvas(light: &Plane, picture: &Picture, found: &Isolated, reach: f64) -> Can
     out
 }
 
-/// Fractions of a stamp's light and of its circle's area that come from beyond the picture.
+/// Fractions of a stamp's light and of its circle's area that come from beyond the picture, or from where it has no pixels.
 fn missing(
     canvas: &Canvas,
-    picture_side: usize,
+    picture: &Picture,
     drawn: &[f32],
     turn: f64,
     scale: f64,
@@ -176,7 +176,12 @@ fn missing(
         .to_radians()
         .sin_cos();
     let centre = galgen_core::stamp::centre(side);
-    let n = picture_side as f64;
+    let n = picture.plane.width;
+    let observed = |x: f64, y: f64| {
+        let last = n as f64 - 1.0;
+        let inside = (0.0..=last).contains(&x) && (0.0..=last).contains(&y);
+        inside && picture.observed[y.round() as usize * n + x.round() as usize]
+    };
     let (mut light, mut beyond_light, mut area, mut beyond_area) = (0.0, 0.0, 0.0, 0.0);
     for (k, &value) in drawn.iter().enumerate() {
         let (dx, dy) = ((k % side) as f64 - centre, (k / side) as f64 - centre);
@@ -187,7 +192,7 @@ fn missing(
         let y = canvas.origin.1 + canvas.ellipse.y + scale * (dx * sin + dy * cos);
         light += f64::from(value);
         area += 1.0;
-        if !(0.0..=n - 1.0).contains(&x) || !(0.0..=n - 1.0).contains(&y) {
+        if !observed(x, y) {
             beyond_light += f64::from(value);
             beyond_area += 1.0;
         }

@@ -5,13 +5,14 @@ use super::{conditions, labels};
 use crate::digest::fnv1a;
 use crate::models::vae::Batch;
 use crate::recipe::{Binarise, ImageData, Number};
-use crate::samples::FLIPS;
+use crate::samples::{FLIPS, is_held_out};
 use candle_core::{Device, Result, Tensor};
 use galgen_core::condition::{Condition, Conditions};
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::stamp::{Geometry, binarise};
 use galgen_io::columns::Columns;
 use galgen_io::stamps::StampFile;
+use galgen_io::table::Table;
 use std::path::Path;
 
 /// Seed of images that are binarised once and for all: with an image's number it fixes its bits.
@@ -35,7 +36,7 @@ pub struct Chosen {
 pub struct ImageSamples {
     /// Grid and frame.
     pub geometry: Geometry,
-    /// Number of each image, of galaxies their id.
+    /// Id of each image: that of its file, or its number.
     pub ids: Vec<u64>,
     /// Class of each image as [`Conditions`] count it, and its numbers, `[n, conditions]`.
     pub values: Vec<f32>,
@@ -46,6 +47,8 @@ pub struct ImageSamples {
     /// Positions of the validation part.
     pub validation: Vec<usize>,
     binarise: Option<Binarise>,
+    /// Right ascension of each image in degrees; empty if it has no place in the sky.
+    ra: Vec<f32>,
     pixels: Vec<f32>,
     /// 1 where a pixel was observed; empty where all are.
     observed: Vec<u8>,
@@ -82,7 +85,12 @@ impl ImageSamples {
                 Some(file) => conditions::from_table(number, file, directory, &samples.ids)?,
                 None => column_of(&path, number, !data.columns.is_empty())?,
             };
-            let (unit, text) = conditions::meaning(number.column());
+            // What galgen measures is in training sets; a column of the same name elsewhere may mean anything.
+            let measured = number.file.is_none() && data.columns.is_empty();
+            let (unit, text) = match measured {
+                true => conditions::meaning(number.column()),
+                false => ("", ""),
+            };
             let or = |own: &String, known: &str| match own.is_empty() {
                 true => known.to_string(),
                 false => own.clone(),
@@ -100,11 +108,10 @@ impl ImageSamples {
             })
             .collect();
         for position in kept {
-            let id = samples.ids[position];
-            if Philox::new(0, id, Stream::Training).uniform() >= data.validation {
-                samples.training.push(position);
-            } else {
-                samples.validation.push(position);
+            let ra = samples.ra.get(position).copied();
+            match is_held_out(samples.ids[position], ra, data.validation) {
+                false => samples.training.push(position),
+                true => samples.validation.push(position),
             }
         }
         if data.validation == 0.0 {
@@ -119,7 +126,7 @@ impl ImageSamples {
             ));
         }
         let list = asked.into_iter().map(|(condition, _)| condition).collect();
-        samples.conditions = conditions::describe(list, &samples.values, &samples.training)
+        samples.conditions = conditions::describe(list, &samples.values, &samples.training, None)
             .map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(samples)
     }
@@ -210,12 +217,9 @@ impl ImageSamples {
             bands: (0..bands).map(name).collect(),
             half_light_radius: None,
         };
-        Ok(Self::new(
-            geometry,
-            (0..file.count() as u64).collect(),
-            pixels,
-            Vec::new(),
-        ))
+        let table = file.index().map_err(|e| e.to_string())?;
+        let ids = ids_of(table, file.count())?;
+        Ok(Self::new(geometry, ids, pixels, Vec::new()))
     }
 
     fn columns(path: &Path, names: &[String]) -> std::result::Result<Self, String> {
@@ -228,7 +232,11 @@ impl ImageSamples {
                 names[i % names.len()]
             ));
         }
-        let ids = (0..columns.rows() as u64).collect();
+        let table = match Columns::is_array(path) {
+            true => None,
+            false => Some(Table::open(path).map_err(|e| e.to_string())?),
+        };
+        let ids = ids_of(table, columns.rows())?;
         let geometry = Geometry::columns(columns.names);
         Ok(Self::new(geometry, ids, columns.values, Vec::new()))
     }
@@ -241,7 +249,11 @@ impl ImageSamples {
             half_light_radius: Some(set.description.hlr_px),
         };
         let ids = set.id.iter().map(|&id| id as u64).collect();
-        Ok(Self::new(geometry, ids, set.stamps, set.observed))
+        let ra = set.column("ra_deg").map(<[f32]>::to_vec);
+        Ok(ImageSamples {
+            ra: ra.unwrap_or_default(),
+            ..Self::new(geometry, ids, set.stamps, set.observed)
+        })
     }
 
     fn new(geometry: Geometry, ids: Vec<u64>, pixels: Vec<f32>, observed: Vec<u8>) -> Self {
@@ -253,6 +265,7 @@ impl ImageSamples {
             training: Vec::new(),
             validation: Vec::new(),
             binarise: None,
+            ra: Vec::new(),
             pixels,
             observed,
         }
@@ -402,6 +415,34 @@ fn column_of(
     };
     let finite = |v: f32| Some(v).filter(|v| v.is_finite());
     Ok(values.into_iter().map(finite).collect())
+}
+
+/// Ids in the column `id` of the table beside `count` images; their numbers if there is none.
+fn ids_of(table: Option<Table>, count: usize) -> std::result::Result<Vec<u64>, String> {
+    const ROWS: usize = 4096;
+    let Some(mut table) = table else {
+        return Ok((0..count as u64).collect());
+    };
+    let Some(column) = table.find_optional("id").map_err(|e| e.to_string())? else {
+        return Ok((0..count as u64).collect());
+    };
+    let name = table.path().display().to_string();
+    let mut ids = Vec::with_capacity(count);
+    while let Some(chunk) = table
+        .next_whole(&[column], ROWS)
+        .map_err(|e| e.to_string())?
+    {
+        for value in &chunk.values {
+            let found = value.u64().ok_or_else(|| {
+                format!(
+                    "{name}: row {}: column `id` is {value}, expected a whole number, 0 or more",
+                    ids.len()
+                )
+            });
+            ids.push(found?);
+        }
+    }
+    Ok(ids)
 }
 
 /// The mirror image of every plane: bit 0 of `flip` mirrors x, bit 1 y.

@@ -71,14 +71,14 @@ pub(super) fn table(path: &Path, column: &str, ids: &[u64]) -> Result<Vec<Option
     };
     let columns = [key, table.find(column).map_err(text)?];
     let mut all = HashMap::new();
-    while let Some(chunk) = table.next_chunk(&columns, CHUNK).map_err(text)? {
+    while let Some(chunk) = table.next_whole(&columns, CHUNK).map_err(text)? {
         for row in 0..chunk.rows {
             let [key, value] = chunk.row(row) else {
                 unreachable!("two columns were picked")
             };
             let id = match by_id {
                 Some(_) => key.u64(),
-                None => Some(id_of_name(&key.to_string()) as u64),
+                None => Some(id_of_name(&key.text()) as u64),
             };
             if let Some(id) = id {
                 all.insert(id, value.clone());
@@ -118,10 +118,10 @@ fn class_names(labels: &Labels, values: &[Option<Value>]) -> Result<Vec<String>,
     let order = |v: &Value| v.f64().unwrap_or(f64::INFINITY);
     found.sort_by(|a, b| {
         let numbers = order(a).total_cmp(&order(b));
-        numbers.then_with(|| a.to_string().cmp(&b.to_string()))
+        numbers.then_with(|| a.text().cmp(&b.text()))
     });
     found.dedup();
-    Ok(found.into_iter().map(Value::to_string).collect())
+    Ok(found.into_iter().map(Value::text).collect())
 }
 
 fn class_name(labels: &Labels, value: &Value) -> Option<String> {
@@ -129,7 +129,7 @@ fn class_name(labels: &Labels, value: &Value) -> Option<String> {
         return None;
     }
     if labels.classes.is_empty() {
-        return Some(value.to_string());
+        return Some(value.text());
     }
     let v = value.f64()?;
     let inside = |(_, [first, last]): &(&String, &[f64; 2])| (*first..=*last).contains(&v);

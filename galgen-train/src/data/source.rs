@@ -281,6 +281,12 @@ impl Reader {
                     .find(HduSelect::FirstImage)
                     .map_err(|e| e.to_string())?
                     .index;
+                let (_, _, planes) = image.image_shape(hdu).map_err(|e| e.to_string())?;
+                if planes != 1 {
+                    return Err(format!(
+                        "{planes} planes, expected the one of a band: write a file for each galaxy with that band alone"
+                    ));
+                }
                 read_plane(image, hdu, 0)
             }
             Place::Plane { hdu, plane } => {

@@ -35,9 +35,24 @@ impl Tables {
         [&self.held_out, &self.drawn, &self.sersic]
     }
 
-    /// The three samples in some columns, without rows in which one is missing; if `scaled`, less the
-    /// median and over half of the 16-84 % range of the held-out galaxies.
+    /// The three samples in some columns, without rows in which one is missing.
     fn columns(&self, columns: &[usize], scaled: bool) -> [Vec<Row>; 3] {
+        self.rows(columns, scaled).map(|rows| {
+            let whole = |row: &Row| row.iter().all(|v| v.is_finite());
+            rows.into_iter().filter(whole).collect()
+        })
+    }
+
+    /// Held-out and drawn galaxies in some columns, without pairs in which one is missing.
+    fn pairs(&self, columns: &[usize], scaled: bool) -> (Vec<Row>, Vec<Row>) {
+        let [held_out, drawn, _] = self.rows(columns, scaled);
+        let whole = |(a, b): &(Row, Row)| a.iter().chain(b).all(|v| v.is_finite());
+        held_out.into_iter().zip(drawn).filter(whole).unzip()
+    }
+
+    /// The three samples in some columns; if `scaled`, less the median and over half of the 16-84 % range of the held-out
+    /// galaxies.
+    fn rows(&self, columns: &[usize], scaled: bool) -> [Vec<Row>; 3] {
         let scale: Vec<(f64, f64)> = columns
             .iter()
             .map(|&c| {
@@ -67,10 +82,7 @@ impl Tables {
                     })
                     .collect()
             };
-            rows.iter()
-                .map(pick)
-                .filter(|row| row.iter().all(|v| v.is_finite()))
-                .collect()
+            rows.iter().map(pick).collect()
         })
     }
 }
@@ -100,6 +112,8 @@ pub struct Compared {
     pub sersic: (f64, f64),
     /// Wasserstein distance of two samples of real galaxies.
     pub floor: Floor,
+    /// What chance leaves where each drawn galaxy has the conditions of a held-out one: [`Metric::swapped`].
+    pub paired: f64,
 }
 
 impl Compared {
@@ -138,6 +152,7 @@ impl Compared {
         put("wasserstein_error", json!(self.drawn.1));
         put("floor", json!(self.floor.mean));
         put("floor_range", json!(self.floor.range));
+        put("chance_of_pairs", json!(self.paired));
         put("sersic", json!(self.sersic.0));
         put("sersic_error", json!(self.sersic.1));
         put("ratio_to_floor", json!(self.to_floor()));
@@ -207,6 +222,10 @@ pub fn compare(tables: &Tables, seed: u64, each: impl Fn()) -> Vec<Compared> {
             drawn: apart(&drawn, 1),
             sersic: apart(&sersic, 2),
             floor: metric.floor(&held_out, [held_out.len(), drawn.len()], seed),
+            paired: {
+                let (held_out, drawn) = tables.pairs(columns, !single);
+                metric.swapped(&held_out, &drawn, seed)
+            },
         };
         each();
         compared

@@ -1,10 +1,10 @@
 //! What was requested against what is measured on the drawn galaxies before the PSF.
 
 use super::draw::Artist;
+use super::labels::Asked;
 use crate::fit::flow_vae::measured;
 use galgen_core::condition::{Conditions, Flags};
 use galgen_core::measure;
-use galgen_core::stamp::centre;
 use galgen_io::samples::quantile;
 use serde_json::{Value, json};
 
@@ -22,16 +22,6 @@ const GRID_ID: u64 = 1 << 62;
 /// The quantities that are requested and can be measured: the half-light radius and, by these names, conditions.
 const MEASURED: [&str; 3] = ["axis_ratio", "concentration", "asymmetry"];
 
-/// The condition called `name` of an intrinsic stamp, as `galgen-train prepare` measures it. `half_light_radius` is that
-/// of the training stamps, semi-major, in pixels.
-fn of_stamp(name: &str, stamp: &[f32], side: usize, half_light_radius: f64) -> Option<f64> {
-    if name == "asymmetry" {
-        let c = centre(side);
-        return measure::asymmetry(stamp, side, c, c, 2.0 * half_light_radius, 0.0);
-    }
-    measured(name, stamp, side)
-}
-
 /// Pairs (requested, measured) of one quantity.
 #[derive(Clone, Debug, Default)]
 pub struct Pairs {
@@ -46,7 +36,7 @@ pub struct Pairs {
 pub struct Requested {
     /// Name of the condition, or `half_light_radius`.
     pub name: String,
-    /// Trained range; of the half-light radius the one value in pixels.
+    /// Trained range; of the half-light radius that of what was asked for, in pixels.
     pub range: [f64; 2],
     /// What was found.
     pub pairs: Pairs,
@@ -147,18 +137,22 @@ pub fn measurable(conditions: &Conditions) -> Vec<(usize, &str)> {
 }
 
 /// Requested against measured for the half-light radius and every measurable condition. `population` holds, for each
-/// held-out galaxy, its conditions and the stamp drawn under them.
-pub fn compare(
+/// held-out galaxy, what was asked for in its place and the stamp drawn for that; the grid has `half_light_radius`.
+pub(super) fn compare(
     artist: &mut Artist,
     conditions: &Conditions,
-    population: &[(&[f32], &[f32])],
+    population: &[(&Asked, &[f32])],
     (side, half_light_radius): (usize, f64),
     seed: u64,
 ) -> Result<Vec<Requested>, String> {
     let chosen = measurable(conditions);
+    let radii = population.iter().map(|(asked, _)| asked.half_light_radius);
     let mut result = vec![Requested {
         name: "half_light_radius".into(),
-        range: [half_light_radius; 2],
+        range: [
+            radii.clone().fold(half_light_radius, f64::min),
+            radii.fold(half_light_radius, f64::max),
+        ],
         pairs: Pairs::default(),
     }];
     result.extend(chosen.iter().map(|(i, name)| Requested {
@@ -166,7 +160,8 @@ pub fn compare(
         range: conditions.list[*i].range,
         pairs: Pairs::default(),
     }));
-    let mut add = |values: &[f32], stamp: &[f32], of: fn(&mut Pairs) -> &mut Vec<(f64, f64)>| {
+    type Part = fn(&mut Pairs) -> &mut Vec<(f64, f64)>;
+    let mut add = |values: &[f32], asked_radius: f64, stamp: &[f32], of: Part| {
         let asked_ratio = conditions
             .position("axis_ratio")
             .map(|i| f64::from(values[i]));
@@ -175,26 +170,27 @@ pub fn compare(
             .unwrap_or(1.0);
         let radius = measure::half_light_radius(stamp, side, axis_ratio.clamp(0.05, 1.0));
         let found = chosen.iter().map(|(i, name)| {
-            let found = of_stamp(name, stamp, side, half_light_radius);
+            let found = measured(name, stamp, side);
             (f64::from(values[*i]), found)
         });
-        let pairs = std::iter::once((half_light_radius, radius)).chain(found);
+        let pairs = std::iter::once((asked_radius, radius)).chain(found);
         for (result, (asked, found)) in result.iter_mut().zip(pairs) {
             if let Some(found) = found {
                 of(&mut result.pairs).push((asked, found));
             }
         }
     };
-    for (values, stamp) in population {
-        add(values, stamp, |p| &mut p.population);
+    for (asked, stamp) in population {
+        let radius = asked.half_light_radius;
+        add(&asked.conditions, radius, stamp, |p| &mut p.population);
     }
     for (k, values) in grid(conditions).iter().enumerate() {
         for draw in 0..DRAWS {
             let id = GRID_ID + DRAWS * k as u64 + draw;
-            let (stamp, drawn) = artist.draw(seed, id, values)?;
+            let (stamp, drawn) = artist.draw(seed, id, values, half_light_radius)?;
             // Combinations that no galaxy has, such as a flat disk with the concentration of an elliptical.
             if drawn.flags.0 & Flags::JOINT_EXTRAPOLATION == 0 {
-                add(values, &stamp, |p| &mut p.grid);
+                add(values, half_light_radius, &stamp, |p| &mut p.grid);
             }
         }
     }
@@ -213,8 +209,8 @@ fn grid(conditions: &Conditions) -> Vec<Vec<f32>> {
         (low + (high - low) * step as f64 / (steps - 1) as f64) as f32
     };
     let count = steps.pow(k as u32);
-    // Two values of each of more than eight conditions are too many points.
-    let stride = count.div_ceil(GRID_POINTS);
+    // Two values of each of more than eight conditions are too many points. An odd stride does not stay at one value of any.
+    let stride = count.div_ceil(GRID_POINTS) | 1;
     (0..count)
         .step_by(stride)
         .map(|point| {

@@ -9,13 +9,11 @@ use std::sync::Arc;
 pub struct Artist {
     session: Session,
     renderer: Renderer,
-    half_light_radius: f64,
 }
 
 impl Artist {
-    /// Of `model`, whose stamps have one band. Objects have the semi-major half-light radius `half_light_radius` pixels
-    /// and the position angle 0.
-    pub fn new(model: &Arc<Model>, half_light_radius: f64) -> Result<Self, String> {
+    /// Of `model`, whose stamps have one band.
+    pub fn new(model: &Arc<Model>) -> Result<Self, String> {
         let geometry = &model.card().geometry;
         if geometry.bands.len() != 1 {
             return Err(format!(
@@ -33,19 +31,20 @@ impl Artist {
         Ok(Self {
             session: Session::new(model.clone()),
             renderer,
-            half_light_radius,
         })
     }
 
-    /// A stamp of unit flux before the PSF, `[side, side]`, and what the engine says of it.
+    /// A stamp of unit flux before the PSF, `[side, side]`, and what the engine says of it: a galaxy of the semi-major
+    /// `half_light_radius`, in pixels, at the position angle 0.
     pub fn draw(
         &mut self,
         seed: u64,
         id: u64,
         conditions: &[f32],
+        half_light_radius: f64,
     ) -> Result<(Vec<f32>, Drawn), String> {
         let object = Object {
-            half_light_radius: self.half_light_radius,
+            half_light_radius,
             size_definition: SizeDefinition::SemiMajor,
             ..Object::new(id, conditions)
         };

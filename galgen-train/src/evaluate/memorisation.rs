@@ -85,8 +85,8 @@ impl Memorisation {
 
     /// Share of the drawn galaxies closer than the closest 1 % of the held-out ones, and the probability
     /// of as many or more by chance. The threshold is itself uncertain: it is the `c`-th smallest of n
-    /// held-out distances, so among the drawn and those c the number of drawn is judged as binomial draws of
-    /// equal odds (both samples of one size).
+    /// held-out distances. `d` drawn ones are below it if so many are among the first `d + c - 1` of both samples, which
+    /// are judged as independent draws.
     pub fn close(&self) -> (f64, f64) {
         let held_out = Self::distances(&self.held_out);
         let threshold = quantile(&held_out, CLOSE);
@@ -95,7 +95,7 @@ impl Memorisation {
         let odds = self.drawn.len() as f64 / (self.drawn.len() + self.held_out.len()) as f64;
         (
             drawn as f64 / self.drawn.len() as f64,
-            binomial_tail(drawn, real + drawn, odds),
+            binomial_tail(drawn, (real + drawn).saturating_sub(1), odds),
         )
     }
 

@@ -32,6 +32,7 @@ use draw::Artist;
 use galgen_infer::Model;
 use held_out::{HeldOut, NoiseOf};
 use joint::Overlap;
+use labels::Asked;
 use memorisation::Memorisation;
 use progress::Progress;
 use rayon::prelude::*;
@@ -127,20 +128,32 @@ pub fn evaluate(
     options: &Options,
 ) -> Result<Evaluation, String> {
     check(model, samples)?;
-    let conditions = labels::of_held_out(model, samples)?;
-    let pairs = samples.validation.iter().zip(&conditions);
-    let held_out: Vec<HeldOut> = pairs.map(|(&p, values)| of(samples, p, values)).collect();
+    let asked = labels::of_held_out(model, samples)?;
+    let pairs = samples.validation.iter().zip(&asked);
+    let held_out: Vec<HeldOut> = pairs
+        .map(|(&p, asked)| of(samples, p, &asked.conditions))
+        .collect();
+    // Stamps of other models have the point-spread function in them.
+    let intrinsic = model.takes_psf();
     let side = samples.side;
     let seed = options.seed;
 
     let progress = Progress::new(options.quiet, "drawing and measuring", held_out.len());
     let measured: Vec<Measured> = held_out
         .par_iter()
+        .zip(&asked)
         .map_init(
-            || Artist::new(model, samples.half_light_radius),
-            |artist, galaxy| {
+            || Artist::new(model),
+            |artist, (galaxy, asked)| {
                 let artist = artist.as_mut().map_err(|e| e.clone())?;
-                let measured = measure(artist, galaxy, samples.half_light_radius, seed);
+                let conditions = galaxy.conditions;
+                let (light, _) =
+                    artist.draw(seed, galaxy.id, conditions, asked.half_light_radius)?;
+                let seen = match intrinsic {
+                    true => galaxy.blurred(&light),
+                    false => light.clone(),
+                };
+                let measured = measure(galaxy, light, seen, samples.half_light_radius, seed);
                 progress.step();
                 measured
             },
@@ -161,7 +174,7 @@ pub fn evaluate(
 
     let image =
         |i: usize| -> Vec<Vec<f32>> { measured.iter().map(|m| m.stamps[i].clone()).collect() };
-    let [real, drawn, intrinsic] = [0, 1, 2].map(image);
+    let [real, drawn, light] = [0, 1, 2].map(image);
     let fwhm: Vec<f32> = samples
         .validation
         .iter()
@@ -172,7 +185,9 @@ pub fn evaluate(
         "through the sharpest telescopes",
         held_out.len(),
     );
-    let outliers = sharp::outliers(&held_out, &fwhm, &intrinsic, seed, || progress.step());
+    let outliers = sharp::outliers(&held_out, &fwhm, intrinsic, &light, seed, || {
+        progress.step()
+    });
     progress.finish();
     let training: Vec<Vec<f32>> = samples
         .training
@@ -193,12 +208,12 @@ pub fn evaluate(
         .map(|n| (n.training, training[n.training].clone()))
         .collect();
 
-    let population: Vec<(&[f32], &[f32])> = held_out
+    let population: Vec<(&Asked, &[f32])> = asked
         .iter()
-        .zip(&intrinsic)
-        .map(|(galaxy, stamp)| (galaxy.conditions, stamp.as_slice()))
+        .zip(&light)
+        .map(|(asked, stamp)| (asked, stamp.as_slice()))
         .collect();
-    let mut artist = Artist::new(model, samples.half_light_radius)?;
+    let mut artist = Artist::new(model)?;
     let geometry = (side, samples.half_light_radius);
     let conditions = &model.card().conditions;
     let requested = conditions::compare(&mut artist, conditions, &population, geometry, seed)?;
@@ -229,7 +244,7 @@ pub fn evaluate(
         bound: bound::bound(model, &held_out, seed)?,
         held_out: real,
         drawn,
-        intrinsic,
+        intrinsic: light,
         sersic: measured.into_iter().map(|m| m.sersic).collect(),
         training,
     })
@@ -267,13 +282,20 @@ fn check(model: &Model, samples: &Samples) -> Result<(), String> {
             expected.join(", ")
         ));
     }
-    let count = samples.validation.len();
-    if count < FEWEST {
-        return Err(format!(
+    enough(samples)
+}
+
+/// Whether there are enough held-out galaxies for figures.
+///
+/// # Errors
+/// If not: how many there are and should be.
+pub fn enough(samples: &Samples) -> Result<(), String> {
+    match samples.validation.len() {
+        FEWEST.. => Ok(()),
+        count => Err(format!(
             "{count} held-out galaxies, expected at least {FEWEST}: use larger sets or a larger validation fraction"
-        ));
+        )),
     }
-    Ok(())
 }
 
 /// What a stamp of `samples` was observed with; a single value is no PSF and white noise.
@@ -290,16 +312,16 @@ fn of<'a>(samples: &'a Samples, position: usize, conditions: &'a [f32]) -> HeldO
     }
 }
 
-/// Draws and measures the counterparts of one held-out galaxy.
+/// Measures one held-out galaxy, the drawn one, whose `light` is `seen` through the same optics, and its Sersic galaxy.
 fn measure(
-    artist: &mut Artist,
     galaxy: &HeldOut,
+    light: Vec<f32>,
+    seen: Vec<f32>,
     half_light_radius: f64,
     seed: u64,
 ) -> Result<Measured, String> {
-    let (intrinsic, _) = artist.draw(seed, galaxy.id, galaxy.conditions)?;
     let real = galaxy.as_measured();
-    let drawn = galaxy.observed(galaxy.blurred(&intrinsic), seed, NoiseOf::Drawn);
+    let drawn = galaxy.observed(seen, seed, NoiseOf::Drawn);
     let mut fitter = Fitter::new(galaxy.side(), galaxy.psf)?;
     let mut row = |stamp: &[f32]| statistics::row(stamp, galaxy, half_light_radius, &mut fitter);
     let (real_row, fit) = row(&real);
@@ -316,7 +338,7 @@ fn measure(
     };
     Ok(Measured {
         rows: [real_row, drawn_row, sersic_row],
-        stamps: [real, drawn, intrinsic],
+        stamps: [real, drawn, light],
         sersic,
     })
 }

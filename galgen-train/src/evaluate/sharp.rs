@@ -43,9 +43,9 @@ impl Outliers {
         binomial_tail(self.drawn[0], self.drawn[0] + self.held_out[0], odds)
     }
 
-    /// Whether there are no more than chance allows.
+    /// Whether there are no more than chance allows; not if hardly anything could be measured.
     pub fn met(&self) -> bool {
-        self.p() >= CHANCE
+        self.limit.is_finite() && self.p() >= CHANCE
     }
 
     /// In figures.
@@ -61,12 +61,13 @@ impl Outliers {
     }
 }
 
-/// Rough galaxies among `intrinsic`, the drawn ones in the order of the held-out ones, whose point-spread functions are
-/// `fwhm` pixels wide. `each` is called after each galaxy.
+/// Rough galaxies among the drawn ones, whose `light` is in the order of the held-out ones, whose point-spread functions are
+/// `fwhm` pixels wide. Unless it is `intrinsic`, the light has passed one already. `each` is called after each galaxy.
 pub fn outliers(
     held_out: &[HeldOut],
     fwhm: &[f32],
-    intrinsic: &[Vec<f32>],
+    intrinsic: bool,
+    light: &[Vec<f32>],
     seed: u64,
     each: impl Fn() + Sync,
 ) -> [Outliers; 2] {
@@ -77,15 +78,19 @@ pub fn outliers(
         .par_iter()
         .map(|&i| rough(&held_out[i].as_measured(), &held_out[i]))
         .collect();
-    let drawn: Vec<[f64; 2]> = intrinsic
+    let drawn: Vec<[f64; 2]> = light
         .par_iter()
         .enumerate()
-        .map(|(i, stamp)| {
+        .map(|(i, light)| {
             let telescope = HeldOut {
                 id: held_out[i].id,
                 ..held_out[sharpest[i % sharpest.len()]]
             };
-            let seen = telescope.observed(telescope.blurred(stamp), seed, NoiseOf::Drawn);
+            let seen = match intrinsic {
+                true => telescope.blurred(light),
+                false => light.clone(),
+            };
+            let seen = telescope.observed(seen, seed, NoiseOf::Drawn);
             each();
             rough(&seen, &telescope)
         })
@@ -189,7 +194,7 @@ mod tests {
             let draw = |i: usize| galaxy(1000 + i as u64, broken(i));
             (0..n).map(draw).collect()
         };
-        let found = |intrinsic: &[Vec<f32>]| outliers(&held_out, &fwhm, intrinsic, 1, || ());
+        let found = |light: &[Vec<f32>]| outliers(&held_out, &fwhm, true, light, 1, || ());
         for whole in found(&draws(&|_| false)) {
             assert!(whole.met(), "{whole:?}");
         }

@@ -50,6 +50,25 @@ impl Metric {
         deviation(&(0..RESAMPLINGS).map(repeat).collect::<Vec<_>>())
     }
 
+    /// The distance that chance leaves between galaxies and others like each of them: that of `a` and `b` after the members
+    /// of every pair were swapped with odds of one half, on the average (a permutation test of pairs, Good 2005). What is alike
+    /// in both of a pair is alike in both samples, so it is smaller than [`Metric::floor`].
+    pub fn swapped(&self, a: &[Row], b: &[Row], seed: u64) -> f64 {
+        if a.is_empty() {
+            return f64::NAN;
+        }
+        let repeat = |i| {
+            let mut rng = Philox::new(seed ^ SWAPS_KEY, i as u64, Stream::Training);
+            let swap = |(a, b): (&Row, &Row)| match rng.below(2) {
+                0 => (a.clone(), b.clone()),
+                _ => (b.clone(), a.clone()),
+            };
+            let (a, b): (Vec<Row>, Vec<Row>) = a.iter().zip(b).map(swap).unzip();
+            self.distance(&a, &b)
+        };
+        mean(&(0..HALVES).map(repeat).collect::<Vec<_>>())
+    }
+
     /// The distance that two samples of sizes `sizes` from the population of `rows` have by chance.
     ///
     /// Two halves of n rows, split at random without replacement, are independent samples of n/2 each. A
@@ -102,6 +121,7 @@ pub fn halves(n: usize, seed: u64, repeat: usize) -> [Vec<usize>; 2] {
 /// Keys that keep the random numbers of different uses apart.
 const BOOTSTRAP_KEY: u64 = 0x626f_6f74_0000_0000;
 const HALVES_KEY: u64 = 0x6861_6c66_0000_0000;
+const SWAPS_KEY: u64 = 0x7377_6170_0000_0000;
 
 #[cfg(test)]
 mod tests {
@@ -112,6 +132,34 @@ mod tests {
         let mut rng = Philox::new(17, id, Stream::Training);
         let mut row = || (0..width).map(|_| rng.normal()).collect();
         (0..n).map(|_| row()).collect()
+    }
+
+    /// Pairs that share a part: the distance of swapped ones is that of both samples, and below the floor the more they share.
+    #[test]
+    fn swapped_pairs_are_as_far_apart_as_pairs() {
+        const REPEATS: u64 = 25;
+        for shared in [0.0, 1.0, 3.0] {
+            let ratio = |i: u64| {
+                let [common, a, b] = [0, 1, 2].map(|k| sample(160, 1, 3 * i + k));
+                let with = |own: &[Row]| -> Vec<Row> {
+                    let both = common.iter().zip(own);
+                    both.map(|(c, o)| vec![shared * c[0] + o[0]]).collect()
+                };
+                let (a, b) = (with(&a), with(&b));
+                let swapped = Metric::Columns.swapped(&a, &b, i);
+                let floor = Metric::Columns.floor(&a, [160, 160], i).mean;
+                (Metric::Columns.distance(&a, &b) / swapped, swapped / floor)
+            };
+            let ratios: Vec<_> = (0..REPEATS).map(ratio).collect();
+            let found = mean(&ratios.iter().map(|r| r.0).collect::<Vec<_>>());
+            assert!((found - 1.0).abs() < 0.24, "{shared}: {found}");
+            let below = mean(&ratios.iter().map(|r| r.1).collect::<Vec<_>>());
+            // Of pairs of normal numbers with this correlation, acos(rho) / pi lie on both sides of the median, against 1/2
+            // of independent ones.
+            let rho = shared * shared / (1.0 + shared * shared);
+            let expected = (2.0 * rho.acos() / std::f64::consts::PI).sqrt();
+            assert!((below - expected).abs() < 0.15, "{shared}: {below}");
+        }
     }
 
     /// Two samples of one population, of equal or of other sizes than the halves: their distance is the

@@ -63,7 +63,7 @@ pub fn export<P: DensityPreset>(
     agreed(&[("ln p (nats a dimension)", worst)], tolerance)?;
     let card = &mut draft.card;
     card.evaluation = evaluate(setup, &model).map_err(refused)?;
-    card.evaluation[PARITY] = json!({ "objects": CHECKED, "nats_per_dimension": worst });
+    card.evaluation[PARITY] = json!({ "objects": CHECKED.min(setup.samples.validation.len()), "nats_per_dimension": worst });
     let picture = training.directory.join("samples.png");
     if setup.samples.geometry.pixels() == 2 && !P::BINARY {
         card.evaluation["mass"] = json!(maps(setup, &model, &picture)?);
@@ -208,7 +208,12 @@ fn maps<P: DensityPreset>(
         result.map_err(refused)?;
         count(&mut drawn, &made);
     }
-    let values = samples.conditions_of(samples.validation[0]);
+    let first = samples.validation[0];
+    let values = samples.conditions_of(first);
+    let title = match values {
+        [] => "density".to_string(),
+        _ => format!("density given what {} has", samples.ids[first]),
+    };
     let points = match setup.model.is_continuous() {
         true => CONTINUOUS_POINTS,
         false => POINTS,
@@ -242,7 +247,7 @@ fn maps<P: DensityPreset>(
     let (real, density, drawn) = (tile(&real), tile(&density), tile(&drawn));
     let panels = [
         ("held out", &real[..]),
-        ("density", &density[..]),
+        (&title, &density[..]),
         ("drawn", &drawn[..]),
     ];
     let options = SheetOptions {

@@ -49,7 +49,7 @@ pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<M
         .map_err(FitError::File)?;
     draft.card.evaluation = evaluation.summary();
     draft.card.evaluation[PARITY] = json!({
-        "stamps": CHECKED,
+        "stamps": CHECKED.min(setup.samples.validation.len()),
         "encoder": encoder,
         "decoder": decoder,
         "flow_nats": flow,

@@ -42,7 +42,7 @@ pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<M
     let difference = parity(trainer, &model)?;
     agreed(&[("ln p", difference)], TOLERANCE)?;
     draft.card.evaluation = evaluate(setup, &model).map_err(refused)?;
-    draft.card.evaluation[PARITY] = json!({ "images": CHECKED, "log_likelihood": difference });
+    draft.card.evaluation[PARITY] = json!({ "images": CHECKED.min(setup.samples.validation.len()), "log_likelihood": difference });
     sheet(setup, &model, &training.directory.join("samples.png"))?;
     draft.write(path)
 }

@@ -46,8 +46,7 @@ pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<M
     let [encoder, decoder] = parity(trainer, &model)?;
     agreed(&[("encoder", encoder), ("decoder", decoder)], TOLERANCE)?;
     draft.card.evaluation = evaluate(setup, &model).map_err(refused)?;
-    draft.card.evaluation[PARITY] =
-        json!({ "images": CHECKED, "encoder": encoder, "decoder": decoder });
+    draft.card.evaluation[PARITY] = json!({ "images": CHECKED.min(setup.samples.validation.len()), "encoder": encoder, "decoder": decoder });
     sheet(setup, &model, &training.directory.join("samples.png"))?;
     draft.write(path)
 }

@@ -69,6 +69,7 @@ impl<'a, P: DensityPreset> Trainer<'a, P> {
             name: &recipe.name,
             seed: recipe.seed,
             data: samples.digest(),
+            geometry: &samples.geometry,
             conditions: &samples.conditions,
         };
         let setup = Setup {

@@ -7,15 +7,16 @@
 
 use super::adversarial::AdversarialPhase;
 use super::{FitError, Objective, Run, Subject, Training, Validation, pictures};
-use crate::checkpoint::Phase;
+use crate::checkpoint::{Labels, Phase};
+use crate::models::critic::Critic;
 use crate::models::flow_vae::{Learner, adjust_initial_values, posterior_sample, standardise_flow};
 use crate::params::Parameters;
-use crate::recipe::Recipe;
+use crate::recipe::{Adversarial, Recipe};
 use crate::samples::{FLIPS, Samples};
 use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::measure;
 use galgen_core::models::{FlowVae, Forward};
-use galgen_core::stamp::Geometry;
+use galgen_core::stamp::{Geometry, centre};
 
 const VAE: [&str; 2] = ["encoder.", "decoder."];
 const FLOW: [&str; 1] = ["flow."];
@@ -67,12 +68,36 @@ impl<'a> Trainer<'a> {
         let mut model = recipe.model.build(&geometry, samples.conditions.len())?;
         model.noise.typical_sky = samples.typical_sky() * model.intensity;
         let specs = model.tensors(&geometry, &samples.conditions)?;
+        // What later phases need is missed before the first one.
+        if let Some(limit) = recipe.flow_max_psf_fwhm {
+            samples.resolved(limit).map_err(FitError::File)?;
+        }
+        if let Some(Adversarial {
+            critic_channels: channels,
+            ..
+        }) = &recipe.adversarial
+        {
+            let critic = Critic::new(
+                channels,
+                &geometry,
+                model.intensity,
+                samples.conditions.len(),
+            );
+            critic.map_err(|e| {
+                let (count, side) = (channels.len(), geometry.side);
+                let problem = format!(
+                    "adversarial.critic_channels are {count}, each halves {side} pixels: {e}"
+                );
+                FitError::File(problem)
+            })?;
+        }
         let device = run.device;
         let subject = Subject {
             recipe,
             name: &recipe.name,
             seed: recipe.seed,
             data: samples.digest(),
+            geometry: &geometry,
             conditions: &samples.conditions,
         };
         let training = Training::open(run, &subject, Phase::Vae, || {
@@ -80,9 +105,14 @@ impl<'a> Trainer<'a> {
             adjust_initial_values(&model, &parameters)?;
             Ok(parameters)
         })?;
-        let samples = match &training.state.labels {
-            Some((_, values)) => samples.relabelled(values.clone()).map_err(FitError::File)?,
-            None => samples.clone(),
+        let relabelled = |values: &[f32], scale: &[[f64; 2]]| {
+            let samples = samples.relabelled(values.to_vec(), Some(scale));
+            samples.map_err(FitError::File)
+        };
+        let samples = match (&training.state.labels, run.start) {
+            (Some(labels), _) => relabelled(&labels.values, &labels.scale)?,
+            (None, Some(start)) => relabelled(&samples.values, &start.scale())?,
+            (None, None) => samples.clone(),
         };
         let setup = Setup {
             model,
@@ -173,12 +203,8 @@ fn relabel(
     training: &mut Training,
     step: u64,
 ) -> std::result::Result<(), FitError> {
-    if training
-        .state
-        .labels
-        .as_ref()
-        .is_some_and(|(at, _)| *at == step)
-    {
+    let labels = training.state.labels.as_ref();
+    if labels.is_some_and(|labels| labels.step == step) {
         return Ok(());
     }
     let samples = &setup.samples;
@@ -201,8 +227,15 @@ fn relabel(
             }
         }
     }
-    setup.samples = samples.relabelled(values.clone()).map_err(FitError::File)?;
-    training.state.labels = Some((step, values));
+    // The encoder has learned, and keeps to, the scale of before.
+    let kept = (step >= setup.recipe.vae.steps).then(|| samples.scale());
+    let relabelled = samples.relabelled(values.clone(), kept.as_deref());
+    setup.samples = relabelled.map_err(FitError::File)?;
+    training.state.labels = Some(Labels {
+        step,
+        values,
+        scale: setup.samples.scale(),
+    });
     training.save()
 }
 
@@ -212,6 +245,14 @@ pub(crate) fn measured(name: &str, stamp: &[f32], side: usize) -> Option<f64> {
     match name {
         "axis_ratio" => Some(axis_ratio),
         "concentration" => measure::concentration(stamp, side, axis_ratio),
+        // As `prepare` does.
+        "asymmetry" => {
+            let (c, radius) = (
+                centre(side),
+                measure::half_light_radius(stamp, side, axis_ratio)?,
+            );
+            measure::asymmetry(stamp, side, c, c, 2.0 * radius, 0.0)
+        }
         _ => None,
     }
 }
@@ -368,6 +409,10 @@ fn start_flow(setup: &Setup, training: &mut Training, phase: Phase) -> Result<()
         training.state.parameters.set(name, var.as_tensor())?;
     }
     training.enter(phase);
+    // One that has learned knows these latents.
+    if phase == Phase::Refit || training.start.is_some() {
+        return Ok(());
+    }
     let latents = Latents::new(setup, training)?;
     let latent = setup.model.latent;
     let rows = latents.mean.len() / latent;

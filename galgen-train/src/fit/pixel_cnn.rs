@@ -48,6 +48,7 @@ impl<'a> Trainer<'a> {
             name: &recipe.name,
             seed: recipe.seed,
             data: samples.digest(),
+            geometry: &samples.geometry,
             conditions: &samples.conditions,
         };
         let training = Training::open(run, &subject, Phase::Pixels, || {

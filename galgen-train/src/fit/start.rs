@@ -4,6 +4,7 @@ use crate::digest;
 use crate::params::Parameters;
 use candle_core::{Device, Tensor};
 use galgen_core::condition::Conditions;
+use galgen_core::stamp::Geometry;
 use galgen_infer::Model;
 use galgen_infer::weights::Weights;
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 /// Weights of a finished model, and where they come from.
 pub struct Start {
     path: PathBuf,
+    geometry: Geometry,
     conditions: Conditions,
     weights: Weights<'static>,
     /// 64-bit FNV-1a of the file.
@@ -38,6 +40,7 @@ impl Start {
         let weights = Weights::parse(bytes).map_err(|e| failed(&e))?;
         Ok(Start {
             path: path.into(),
+            geometry: card.geometry.clone(),
             conditions: card.conditions.clone(),
             weights,
             digest,
@@ -59,14 +62,22 @@ impl Start {
         &self.provenance
     }
 
-    /// Overwrites all of `parameters`, those of networks under `conditions`. Their means and ranges may differ: they are the
-    /// data's.
+    /// Mean and deviation by which its networks see each condition.
+    pub fn scale(&self) -> Vec<[f64; 2]> {
+        let list = self.conditions.list.iter();
+        list.map(|c| [c.mean, c.deviation]).collect()
+    }
+
+    /// Overwrites all of `parameters`, those of networks for stamps of `geometry` under `conditions`. The ranges of these may
+    /// differ: they are the data's.
     ///
     /// # Errors
-    /// If a condition or its classes are others, a tensor is missing or of another shape, or there is one too many.
+    /// If galaxies have another size on the stamps, a condition or its classes are others, a tensor is missing or of another
+    /// shape, or there is one too many.
     pub(super) fn copy_to(
         &self,
         parameters: &Parameters,
+        geometry: &Geometry,
         conditions: &Conditions,
     ) -> Result<(), String> {
         let other = |problem: &dyn std::fmt::Display| {
@@ -75,6 +86,15 @@ impl Start {
                 "--start {path}: {problem}: expected a model of the recipe's sizes and conditions"
             )
         };
+        let [found, expected] = [&self.geometry, geometry].map(|g| g.half_light_radius);
+        if found != expected {
+            let text = |radius: Option<f64>| match radius {
+                Some(radius) => format!("galaxies of half-light radius {radius} pixels"),
+                None => "plain images".into(),
+            };
+            let (found, expected) = (text(found), text(expected));
+            return Err(other(&format!("it makes {found}, the data has {expected}")));
+        }
         let names = |conditions: &Conditions| -> Vec<(String, Vec<String>)> {
             let all = conditions.list.iter();
             all.map(|c| (c.name.clone(), c.classes.clone())).collect()

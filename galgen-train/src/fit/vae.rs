@@ -56,6 +56,7 @@ impl<'a> Trainer<'a> {
             name: &recipe.name,
             seed: recipe.seed,
             data: samples.digest(),
+            geometry: &samples.geometry,
             conditions: &samples.conditions,
         };
         let training = Training::open(run, &subject, Phase::Vae, || {
@@ -166,20 +167,24 @@ impl Objective for Setup<'_> {
     fn validate(&self, training: &Training) -> Result<Validation> {
         let samples = self.samples;
         let learner = self.learner(&training.state.average, &training.device)?;
-        let (mut reconstruction, mut divergence) = (0.0, 0.0);
-        for (i, positions) in samples.validation.chunks(VALIDATION_BATCH).enumerate() {
+        let (mut loss, mut divergence) = (0.0, 0.0);
+        let draws = self.recipe.objective.samples;
+        let chunks = samples.validation.chunks((VALIDATION_BATCH / draws).max(1));
+        for (i, positions) in chunks.enumerate() {
             let batch = samples.batch(&samples.fixed(positions), &training.device)?;
             let (b, latent) = (positions.len(), self.model.latent);
-            let normals = training.normals(VALIDATION_KEY, i as u64, b, latent)?;
-            let bound = learner.bound(&batch, &normals)?;
+            let normals = training.normals(VALIDATION_KEY, i as u64, draws * b, latent)?;
+            let bound = learner.bound(&batch, &normals.narrow(0, 0, b)?)?;
+            // What is learned.
+            let own = match draws {
+                1 => (&bound.reconstruction + &bound.divergence)?,
+                _ => learner.importance_weighted(&batch, &normals.reshape((draws, b, latent))?)?,
+            };
             let weight = b as f64 / samples.validation.len() as f64;
-            reconstruction += weight * f64::from(bound.reconstruction.to_scalar::<f32>()?);
+            loss += weight * f64::from(own.to_scalar::<f32>()?);
             divergence += weight * f64::from(bound.divergence.to_scalar::<f32>()?);
         }
-        Ok(Validation {
-            loss: reconstruction + divergence,
-            divergence,
-        })
+        Ok(Validation { loss, divergence })
     }
 
     fn draw(&self, training: &Training) -> std::result::Result<(), String> {

@@ -58,7 +58,7 @@ pub fn outputs(session: &mut Session, i: u32) -> Outputs {
             &mut all,
         ),
     }
-    let sky = galaxies.then_some(0.0625);
+    let sky = model.takes_sky().then_some(0.0625);
     match session.log_likelihood(&stamp, conditions, sky, DRAWS, SEED, object.id) {
         Ok(ln_p) => all.push(("log_likelihood", of_f64(&[ln_p]))),
         Err(DrawError::NoLikelihood) => {}

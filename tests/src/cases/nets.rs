@@ -181,6 +181,17 @@ fn convolutions() -> Vec<Row> {
             ],
         ),
         (
+            "features of both signs before they become a map",
+            Shape::Vector(5),
+            0,
+            vec![
+                Layer::linear(3 * 2 * 5),
+                Layer::BipolarElu,
+                Layer::Reshape(map(3, 2, 5)),
+                Layer::conv(4, 3, 1),
+            ],
+        ),
+        (
             "uneven transposed and depthwise convolutions",
             map(3, 5, 4),
             0,

@@ -255,6 +255,44 @@ fn small_files_do_not_make_large_models() {
                 .chain([slice(6)])
                 .collect(),
         ),
+        ("phases without taps", {
+            let none = galgen_core::spec::Padding::all(0);
+            let pair = [
+                Layer::ConvTranspose2d {
+                    outputs: 1,
+                    kernel: [1, 1],
+                    stride: 64,
+                    padding: none,
+                },
+                Layer::Conv2d {
+                    outputs: 1,
+                    kernel: [1, 1],
+                    stride: 64,
+                    padding: none,
+                    mask: None,
+                },
+            ];
+            let map = Shape::Map {
+                channels: 1,
+                height: 2,
+                width: 2,
+            };
+            let mut layers = vec![slice(4), Layer::Reshape(map)];
+            layers.extend(pair.into_iter().cycle().take(40));
+            layers.extend([Layer::Reshape(Shape::Vector(4)), identity(2), slice(6)]);
+            layers
+        }),
+        ("functions without end", {
+            let map = Shape::Map {
+                channels: 6,
+                height: 1,
+                width: 1,
+            };
+            let mut layers = vec![Layer::Reshape(map), up(512)];
+            layers.extend(many(Layer::Scale(1.0), 3000));
+            layers.extend([Layer::Reshape(Shape::Vector(6 << 18)), slice(6)]);
+            layers
+        }),
         ("10^5 layers", many(Layer::Scale(1.0), 100_000)),
         ("4000 layers", many(Layer::Scale(1.0), 4000)),
         ("4000 slices", many(slice(6), 4000)),
@@ -323,6 +361,57 @@ fn small_files_do_not_make_large_models() {
             load("no weights", &bytes).expect("the parts fit"),
         );
     }
+}
+
+/// A flow of hardly any weights on the largest stamps: its items are not computed together.
+#[test]
+fn a_session_for_many_items_is_bounded() {
+    let bytes = changed(|card| {
+        (card.geometry.side, card.geometry.half_light_radius) = (512, None);
+        card.geometry.bands = (0..16).map(|i| format!("b{i}")).collect();
+        let dim = card.geometry.pixels();
+        let net = Net {
+            input: Shape::Vector(1),
+            context: card.conditions.width(),
+            layers: vec![Layer::linear(1)],
+        };
+        let transforms = vec![
+            Transform::Split { keep: 2 },
+            Transform::Coupling {
+                keep: 1,
+                net,
+                map: ElementMap::Additive,
+            },
+        ];
+        card.model = Family::Flow(galgen_core::models::FlowModel {
+            levels: None,
+            flow: Flow::vector(dim, card.conditions.width(), transforms),
+        });
+    });
+    if let Ok(model) = load("a wide flow", &bytes) {
+        let [alone, together] = [1, 64].map(|items| model.session_bytes_of(items));
+        assert!(together == alone, "{alone} bytes, {together} for 64 items");
+    }
+}
+
+/// A PixelCNN that looks far away through nothing but shifts.
+#[test]
+fn drawing_pixel_by_pixel_ends() {
+    let bytes = changed(|card| {
+        (card.geometry.side, card.geometry.half_light_radius) = (64, None);
+        let shift = Layer::Shift { down: 0, right: 63 };
+        let down = Layer::Shift { down: 1, right: 0 };
+        card.model = Family::PixelCnn(galgen_core::models::PixelCnn {
+            net: Net {
+                input: Shape::square(1, 64),
+                context: card.conditions.width(),
+                layers: [vec![down], vec![shift; 4000]].concat(),
+            },
+            head: galgen_core::models::Head::Bernoulli,
+        });
+    });
+    let error = refused("shifts", &bytes).to_string();
+    assert!(error.contains("visits"), "{error}");
 }
 
 /// Cards without conditions, or with other ones, are models as well.

@@ -66,6 +66,7 @@ pub(super) fn distances(e: &Evaluation) -> String {
             sersic,
             with_error(c.drawn),
             format!("{} ({range})", number(c.floor.mean)),
+            number(c.paired),
             with_error(c.sersic),
             format!(
                 "<span class=\"{}\">{}</span>",
@@ -86,6 +87,7 @@ pub(super) fn distances(e: &Evaluation) -> String {
         "Sersic<br>quartiles",
         "Wasserstein<br>drawn",
         "floor<br>(16 - 84 %)",
+        "chance<br>of pairs",
         "Wasserstein<br>Sersic",
         "drawn /<br>floor",
         "drawn /<br>Sersic",
@@ -98,7 +100,9 @@ pub(super) fn distances(e: &Evaluation) -> String {
          among held-out galaxies. Joint rows: mean over random projections (sliced), in those units. Errors: bootstrap, \
          {RESAMPLINGS} resamplings. Floor: mean distance of random halves of the held-out galaxies ({HALVES} splits), \
          times sqrt((1/n + 1/m) / (4/n)) for n held-out and m drawn galaxies, because the halves are smaller; in \
-         brackets the range of single splits. KS: Kolmogorov-Smirnov distance with its exact p-value. Coloured: goals \
+         brackets the range of single splits. Each drawn galaxy has the conditions of a held-out one, so that chance leaves less \
+         than the floor in what these fix: chance of pairs is the mean distance after the members of every pair were swapped \
+         with odds of one half. For the same reason the p-values of KS are upper bounds. KS: Kolmogorov-Smirnov distance with its exact p-value. Coloured: goals \
          (at most {FLOOR_GOAL} floors; less than {SERSIC_GOAL} of Sersic for asymmetry, Gini-M20 and power \
          spectrum). Galaxies that cannot be measured are left out of a row: the counts say how many are in it. \
          Sersic galaxies have the Sersic index of the held-out ones by construction.</p>\n",
