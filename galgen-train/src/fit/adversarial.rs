@@ -198,7 +198,9 @@ impl<'s> AdversarialPhase<'s> {
         let n = self.setup.samples.side;
         let white = training.normals(self.key(SKY), step, chosen.len(), n * n)?;
         let sky = self.setup.samples.sky_noise(chosen, &white)?;
-        learner.windowed(&(learner.observe(batch, &decoded)? + sky)?)
+        // The galaxy is under the window already, in front of the point-spread function: under a second one it would be
+        // fainter at the border than real ones are, and the decoder would make up for that.
+        learner.inside(&learner.observe(batch, &decoded)?)? + learner.windowed(&sky)?
     }
 }
 

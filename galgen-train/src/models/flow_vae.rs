@@ -114,6 +114,11 @@ impl<'a> Learner<'a> {
         stamps.broadcast_mul(&self.window)
     }
 
+    /// `stamps` without what has left the circle.
+    pub fn inside(&self, stamps: &Tensor) -> Result<Tensor> {
+        stamps.broadcast_mul(&self.inside)
+    }
+
     /// What would be observed of `decoded` without noise, `[b, bands, n, n]`.
     pub fn observe(&self, batch: &Batch, decoded: &Tensor) -> Result<Tensor> {
         match (self.model.forward, &batch.psf) {
