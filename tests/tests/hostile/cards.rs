@@ -400,12 +400,11 @@ fn drawing_pixel_by_pixel_ends() {
     let bytes = changed(|card| {
         (card.geometry.side, card.geometry.half_light_radius) = (64, None);
         let shift = Layer::Shift { down: 0, right: 63 };
-        let down = Layer::Shift { down: 1, right: 0 };
         card.model = Family::PixelCnn(galgen_core::models::PixelCnn {
             net: Net {
                 input: Shape::square(1, 64),
                 context: card.conditions.width(),
-                layers: [vec![down], vec![shift; 4000]].concat(),
+                layers: vec![shift; 4000],
             },
             head: galgen_core::models::Head::Bernoulli,
         });
