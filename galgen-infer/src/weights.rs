@@ -29,7 +29,7 @@ const MAX_NAME: usize = 256;
 const MAX_FILE: u64 = 4 << 30;
 
 /// Numbers that are widened at a time, or a whole row.
-const PIECE: usize = 1 << 13;
+const PIECE: usize = 1 << 14;
 /// The bits of the exponent of an f32, all set where it is not finite.
 const EXPONENT: u32 = 0x7f80_0000;
 

@@ -1,7 +1,7 @@
 //! Weights from the order of a file to that of a kernel.
 
 /// Outputs that are written side by side: a line of the cache.
-const SIDE: usize = 16;
+pub(super) const SIDE: usize = 16;
 
 /// Where the weights of an output go.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,10 +26,9 @@ pub(super) fn scatter(
         for (own, column) in own.iter_mut().zip(&mut columns) {
             *own = column;
         }
-        for &source in sources {
-            for (column, row) in own.iter_mut().zip(rows.chunks_exact(len)) {
-                to[column.first] = row[source];
-                column.first += column.step;
+        for (i, &source) in sources.iter().enumerate() {
+            for (column, row) in own.iter().zip(rows.chunks_exact(len)) {
+                to[column.first + i * column.step] = row[source];
             }
         }
     }

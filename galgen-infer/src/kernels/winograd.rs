@@ -29,6 +29,7 @@ use super::aligned::Aligned;
 use super::conv::{Tile, padded, tile, tile_sum};
 use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes, load_part, store_part};
+use super::pack::SIDE;
 use super::view::View;
 use alloc::vec::Vec;
 
@@ -137,34 +138,54 @@ impl Winograd {
         }
     }
 
-    /// The weights `[inputs][kernel][kernel]` of an output: transformed in f64, rounded once.
-    pub fn set(&mut self, output: usize, weights: &[f32]) {
-        self.set_input(output, 0, weights);
-    }
-
-    /// The weights `[inputs][kernel][kernel]` of an output for inputs from `first` on.
-    pub fn set_input(&mut self, output: usize, first: usize, weights: &[f32]) {
-        let (block, column) = (output / self.block, output % self.block);
-        let first = (block * self.products() * self.inputs + first) * self.block + column;
+    /// The weights `[outputs][inputs][kernel][kernel]` of outputs from `first` on: transformed in f64, rounded once.
+    pub fn set(&mut self, first: usize, weights: &[f32]) {
         // Each with a scheme that the compiler knows.
         match self.scheme {
-            Scheme::Plain => self.transform_from(first, weights, Scheme::Plain),
-            Scheme::Upsampled => self.transform_from(first, weights, Scheme::Upsampled),
-            Scheme::Pair => self.transform_from(first, weights, Scheme::Pair),
+            Scheme::Plain => self.fill(first, weights, Scheme::Plain),
+            Scheme::Upsampled => self.fill(first, weights, Scheme::Upsampled),
+            Scheme::Pair => self.fill(first, weights, Scheme::Pair),
         }
     }
 
+    /// The weights `[kernel][kernel]` of an output for one input.
+    pub fn set_input(&mut self, output: usize, input: usize, kernel: &[f32]) {
+        let at = self.place(output) + input * self.block;
+        self.put(at, kernel, self.scheme);
+    }
+
+    /// Input by input, so that what neighbouring outputs have on a line of the cache is written together.
     #[inline(always)]
-    fn transform_from(&mut self, first: usize, weights: &[f32], scheme: Scheme) {
-        let (width, stride) = (scheme.width(), self.inputs * self.block);
-        let kernels = weights.chunks_exact(scheme.kernel() * scheme.kernel());
-        for (i, kernel) in kernels.enumerate() {
-            let places = &mut self.weights[first + i * self.block..];
-            let factors = transformed(scheme, kernel);
-            for (y, row) in factors[..width].iter().enumerate() {
-                for (x, &factor) in row[..width].iter().enumerate() {
-                    places[(y * width + x) * stride] = factor as f32;
+    fn fill(&mut self, first: usize, weights: &[f32], scheme: Scheme) {
+        let area = scheme.kernel() * scheme.kernel();
+        let len = self.inputs * area;
+        for (part, rows) in weights.chunks(SIDE * len).enumerate() {
+            let places: [usize; SIDE] =
+                core::array::from_fn(|k| self.place(first + part * SIDE + k));
+            for i in 0..self.inputs {
+                for (row, place) in rows.chunks_exact(len).zip(places) {
+                    let kernel = &row[i * area..][..area];
+                    self.put(place + i * self.block, kernel, scheme);
                 }
+            }
+        }
+    }
+
+    /// Where the first weight of an output stands.
+    fn place(&self, output: usize) -> usize {
+        let (block, column) = (output / self.block, output % self.block);
+        block * self.products() * self.inputs * self.block + column
+    }
+
+    /// Writes the factors of a kernel, the first to `at`.
+    #[inline(always)]
+    fn put(&mut self, at: usize, kernel: &[f32], scheme: Scheme) {
+        let (width, stride) = (scheme.width(), self.inputs * self.block);
+        let factors = transformed(scheme, kernel);
+        let places = &mut self.weights[at..];
+        for (y, row) in factors[..width].iter().enumerate() {
+            for (x, &factor) in row[..width].iter().enumerate() {
+                places[(y * width + x) * stride] = factor as f32;
             }
         }
     }

@@ -175,8 +175,8 @@ impl Lowering<'_> {
         let bias = self.tensor(path, "bias")?;
         let inputs = value.shape.features();
         let mut conv = Winograd::new(self.simd, scheme, inputs, &bias, functions, cells);
-        self.rows(path, 9 * inputs, &mut |mut rows| {
-            rows.each(|o, row| conv.set(o, row));
+        self.rows(path, 9 * inputs, &mut |rows| {
+            conv.set(rows.first, rows.values)
         })?;
         self.push_winograd(conv, padded(value.place, padding), to.place);
         Ok(to)
