@@ -103,9 +103,9 @@ impl Plan {
         Self::lowered(net, prefix, weights, simd, true)
     }
 
-    /// The same without convolutions in cells, whose sums differ by rounding: those that [`CausalPlan`](crate::causal::CausalPlan)
-    /// makes pixel by pixel.
-    pub fn direct(
+    /// The same without convolutions in cells, whose sums differ by rounding: those that
+    /// [`CausalPlan`](crate::causal::CausalPlan) makes pixel by pixel.
+    pub(crate) fn direct(
         net: &Net,
         prefix: &str,
         weights: &Weights,

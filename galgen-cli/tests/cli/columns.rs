@@ -44,6 +44,14 @@ fn rows_are_drawn_and_scored() {
     bench
         .galgen("score --model flow.safetensors --stamps short.csv --out c.csv")
         .fails(1, &["short.csv", "`y`"]);
+    // A comma that splits a number is an error, not another number.
+    bench.write("split.csv", "id,x,y\n7,1,234,5\n");
+    bench
+        .galgen("score --model flow.safetensors --stamps split.csv --out c.csv")
+        .fails(1, &["split.csv", "4 fields"]);
+    bench
+        .galgen("generate --model flow.safetensors --count 5 --out drawn.npy")
+        .fails(1, &[".npy", ".fits"]);
     bench.write("bad.csv", "id,x,y\n1,2,three\n2,0.5,0.5\n");
     let bad = bench.galgen("score --model flow.safetensors --stamps bad.csv --out c.csv");
     assert_ne!(bad.code, 0);

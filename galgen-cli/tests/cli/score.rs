@@ -123,6 +123,10 @@ fn stamps_that_a_model_cannot_score_are_refused() {
     score("--stamps none.fits --out x.csv").fails(1, &["none.fits"]);
     score("--stamps g.fits --out x.txt").fails(2, &["x.txt", ".csv"]);
     score("--stamps g.fits --out g.fits").fails(2, &["named twice"]);
+    score("--stamps g.fits --out x.csv --maps g.fits").fails(2, &["named twice"]);
+    bench.write("l.csv", "id,axis_ratio,concentration\n");
+    score("--stamps g.fits --labels l.csv --out l.csv").fails(2, &["named twice"]);
+    score("--stamps g.fits --labels l.csv --out x.csv").fails(1, &["l.csv", "no row has the id"]);
     score("--stamps g.fits --out x.csv --sky-sigma noise").fails(1, &["noise", "--sky-sigma"]);
     score("--stamps g.fits --out x.csv --sky-sigma -1").fails(2, &["sky-sigma"]);
     score("--stamps g.fits --out x.csv --draws 0").fails(2, &["--draws"]);
@@ -130,6 +134,36 @@ fn stamps_that_a_model_cannot_score_are_refused() {
     bench.write("cut.fits", &bench.read("g.fits")[..7000]);
     score("--stamps cut.fits --out x.csv").fails(1, &["cut.fits", "truncated"]);
     assert!(!bench.outputs().contains(&"x.csv".to_string()));
+}
+
+/// Conditions from another table are those of the same id, whatever the order of its rows.
+#[test]
+fn labels_are_joined_by_id() {
+    let bench = Bench::new("score-labels");
+    bench.generate("--out g.fits --frame galaxy").succeeds();
+    let score = |out: &str, more: &str| {
+        bench
+            .galgen(&format!("{SCORE} --stamps g.fits --out {out} {more}"))
+            .succeeds();
+        table(&bench, out)
+    };
+    let own = score("a.csv", "");
+    let rows: String = own
+        .iter()
+        .rev()
+        .map(|row| {
+            format!(
+                "{},{},{}\n",
+                row["id"], row["axis_ratio"], row["concentration"]
+            )
+        })
+        .collect();
+    bench.write("l.csv", format!("id,axis_ratio,concentration\n{rows}"));
+    let joined = score("b.csv", "--labels l.csv");
+    assert!(own.len() > 1);
+    for (a, b) in own.iter().zip(&joined) {
+        assert_eq!(a["log_likelihood"], b["log_likelihood"]);
+    }
 }
 
 /// A FITS file of one image of so many pixels, all 1.

@@ -190,10 +190,16 @@ fn magnitudes_become_fluxes_and_sersic_indices_concentrations() {
             .iter()
             .any(|n| n.contains("computed from sersic"))
     );
+    // Both: who gives a zero point means magnitudes, and is told.
+    let both = "id,a,flux,mag,n\n1,1,7,25,1\n";
+    assert_eq!(read("both", both, &spec).rows[0].flux, 1.0);
+    let notices = open("both", both, &spec).unwrap().notices().to_vec();
+    assert!(notices.iter().any(|n| n.contains("`flux`")), "{notices:?}");
     let without = CatalogSpec {
         zero_point: None,
         ..spec
     };
+    assert_eq!(read("both", both, &without).rows[0].flux, 7.0);
     assert!(
         open("mag", text, &without)
             .unwrap_err()

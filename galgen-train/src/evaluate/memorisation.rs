@@ -188,6 +188,28 @@ mod tests {
         (0..count).map(one).collect()
     }
 
+    /// Seven drawn galaxies are nearer than the nearest of as many held-out ones: so are the first seven of both with a
+    /// probability of 2^-7.
+    #[test]
+    fn the_odds_of_close_galaxies_are_exact() {
+        let at = |distance| Nearest {
+            training: 0,
+            flip: 0,
+            distance,
+        };
+        let found = Memorisation {
+            held_out: (0..50).map(|i| at(1.0 + f64::from(i))).collect(),
+            drawn: (0..50)
+                .map(|i| at(if i < 7 { 0.5 } else { 100.0 }))
+                .collect(),
+        };
+        let (share, p) = found.close();
+        assert!(
+            (share - 0.14).abs() < 1e-12 && (p - 1.0 / 128.0).abs() < 1e-12,
+            "{share} {p}"
+        );
+    }
+
     #[test]
     fn new_galaxies_pass_and_copies_are_found() {
         let training = galaxies(60, 0, 0.02);

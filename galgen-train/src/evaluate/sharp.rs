@@ -130,6 +130,17 @@ mod tests {
 
     const SIDE: usize = 32;
 
+    #[test]
+    fn a_sample_that_cannot_be_measured_meets_nothing() {
+        let nothing = Outliers {
+            name: "smoothness",
+            limit: f64::NAN,
+            held_out: [8, 8],
+            drawn: [24, 24],
+        };
+        assert!(nothing.p() > CHANCE && !nothing.met());
+    }
+
     /// An exponential disk of unit light; `broken`: with holes in a chequered pattern of 4 x 4 pixels.
     fn galaxy(id: u64, broken: bool) -> Vec<f32> {
         let mut rng = Philox::new(31, id, Stream::Training);
