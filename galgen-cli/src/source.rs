@@ -284,17 +284,17 @@ impl Source {
         labels: Option<&Path>,
     ) -> Result<Origin, Failure> {
         let name = &condition.name;
+        if let Some(path) = labels {
+            let ids: Vec<u64> = (0..self.count).map(|row| self.id(row)).collect();
+            let values = read_labels(path, condition, &ids)?;
+            return Ok(Origin::Column(values));
+        }
         // A training set's own measurements are of the blurred galaxy.
         let blurred = matches!(self.stamps, Stamps::Set(_)) && self.psf.is_some();
         if let (true, Some(measure)) = (blurred, Measure::of(name)) {
             let notice = format!("{name}: measured on each stamp's reconstruction without PSF");
             self.notices.push(notice);
             return Ok(Origin::Measured(measure));
-        }
-        if let Some(path) = labels {
-            let ids: Vec<u64> = (0..self.count).map(|row| self.id(row)).collect();
-            let values = read_labels(path, condition, &ids)?;
-            return Ok(Origin::Column(values));
         }
         let values = match &mut self.stamps {
             Stamps::File(_) | Stamps::Rows(_) if !condition.classes.is_empty() => {

@@ -266,8 +266,7 @@ impl Samples {
 
     /// Mean and deviation of each condition, by which networks see it.
     pub fn scale(&self) -> Vec<[f64; 2]> {
-        let list = self.conditions.list.iter();
-        list.map(|c| [c.mean, c.deviation]).collect()
+        conditions::scale(&self.conditions)
     }
 
     /// Mean, deviation and range of each condition over the training part, and their correlation.

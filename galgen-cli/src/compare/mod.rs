@@ -115,10 +115,9 @@ pub fn run(args: &CompareArgs) -> Result<Outcome, Failure> {
 
 /// What the models evaluate, which must be of one kind for a ratio.
 fn check_models(models: &[ModelFile]) -> Result<Quantity, Failure> {
-    let card = |file: &ModelFile| file.model.card().clone();
-    let first = card(&models[0]);
+    let first = models[0].model.card();
     let quantity = Quantity::of(&first.model);
-    for other in models[1..].iter().map(card) {
+    for other in models[1..].iter().map(|file| file.model.card()) {
         let (name, against) = (&first.name, &other.name);
         let kind = Quantity::of(&other.model);
         if kind != quantity {
@@ -128,7 +127,7 @@ fn check_models(models: &[ModelFile]) -> Result<Quantity, Failure> {
                 kind.name()
             )));
         }
-        let radii = [&first, &other].map(|card| card.geometry.half_light_radius);
+        let radii = [first, other].map(|card| card.geometry.half_light_radius);
         if radii[0] != radii[1] {
             let text = |radius: Option<f64>| match radius {
                 Some(radius) => format!("galaxies of half-light radius {radius} pixels"),

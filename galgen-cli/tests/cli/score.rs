@@ -218,6 +218,38 @@ fn a_point_spread_function_changes_the_score_of_a_model_that_takes_one() {
         // The file gives the conditions, and they stay.
         assert_eq!(a["axis_ratio"], b["axis_ratio"]);
     }
+    // A training set's own conditions are of the blurred galaxy; those that the caller gives stay.
+    let floats = |v: &[f32]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let ids: Vec<u8> = (1..=4i64).flat_map(i64::to_le_bytes).collect();
+    let (stamps, psf) = (
+        floats(&pixels(&bench.path("g.fits")).concat()),
+        floats(&[1.0 / 9.0; 36]),
+    );
+    let tensor = |dtype, shape: &[usize], bytes| TensorView::new(dtype, shape.to_vec(), bytes);
+    let tensors = [
+        ("stamps", tensor(Dtype::F32, &[4, 1, 16, 16], &stamps)),
+        ("id", tensor(Dtype::I64, &[4], &ids)),
+        ("psf", tensor(Dtype::F32, &[4, 3, 3], &psf)),
+    ]
+    .map(|(name, view)| (name, view.unwrap()));
+    bench.write("set.safetensors", serialize(tensors, None).unwrap());
+    let of_set = |more: &str| {
+        bench.galgen(&format!(
+            "score --model inside.safetensors --draws 4 --stamps set.safetensors --out set.csv {more}"
+        ))
+    };
+    of_set("").succeeds();
+    assert_ne!(table(&bench, "set.csv")[0]["axis_ratio"], "0.25");
+    let rows = |ids: &[u32]| -> String {
+        let row = |id: &u32| format!("{id},0.25,3\n");
+        ids.iter().map(row).collect()
+    };
+    let header = "id,axis_ratio,concentration\n";
+    bench.write("l.csv", format!("{header}{}", rows(&[4, 3, 2, 1])));
+    of_set("--labels l.csv").succeeds();
+    assert_eq!(table(&bench, "set.csv")[0]["axis_ratio"], "0.25");
+    bench.write("l.csv", format!("{header}{}", rows(&[1, 2, 3])));
+    of_set("--labels l.csv").fails(1, &["l.csv", "no row has the id 4"]);
     for (axes, problem) in [
         (&[4, 4][..], "4 x 4 pixels, expected a square of odd side"),
         (&[17, 17], "at most 16"),

@@ -96,6 +96,12 @@ pub fn describe(
     Ok(conditions)
 }
 
+/// Mean and deviation of each condition, by which networks see it.
+pub fn scale(conditions: &Conditions) -> Vec<[f64; 2]> {
+    let list = conditions.list.iter();
+    list.map(|c| [c.mean, c.deviation]).collect()
+}
+
 /// The condition, and the number of each of `ids` in the table of `number`: `None` where there is no finite one.
 pub fn from_table(
     number: &Number,

@@ -1,5 +1,6 @@
 //! A finished model whose weights a training starts from, in place of random ones.
 
+use crate::data::conditions;
 use crate::digest;
 use crate::params::Parameters;
 use candle_core::{Device, Tensor};
@@ -64,8 +65,7 @@ impl Start {
 
     /// Mean and deviation by which its networks see each condition.
     pub fn scale(&self) -> Vec<[f64; 2]> {
-        let list = self.conditions.list.iter();
-        list.map(|c| [c.mean, c.deviation]).collect()
+        conditions::scale(&self.conditions)
     }
 
     /// Overwrites all of `parameters`, those of networks for stamps of `geometry` under `conditions`. The ranges of these may
