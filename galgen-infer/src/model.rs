@@ -91,7 +91,18 @@ impl Model {
 
     /// Whether likelihoods take the sky noise of a stamp: that of other families is part of what they have learned.
     pub fn takes_sky(&self) -> bool {
-        matches!(self.card.model, Family::FlowVae(_))
+        self.own_noise().is_none()
+    }
+
+    /// Why likelihoods take no sky noise; `None` if they do.
+    pub(crate) fn own_noise(&self) -> Option<&'static str> {
+        match &self.card.model {
+            Family::FlowVae(_) => None,
+            Family::Vae(_) => Some("none: the model has learned the noise of its pixels"),
+            Family::PixelCnn(_) => Some("none: the noise is inside the distribution of the pixels"),
+            Family::Flow(_) => Some("none: the density of a flow has no noise of its own"),
+            Family::Made(_) => Some("none: the pixels of this model are 0 or 1"),
+        }
     }
 
     /// The distribution of a pixel given those before it, of an autoregressive model.

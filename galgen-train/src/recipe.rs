@@ -8,6 +8,7 @@ pub use density::{DensityPreset, DensityRecipe, Regularisation};
 pub use images::{Binarise, ImageData, ImageRecipe, Labels, Number, Objective};
 pub use pixel_cnn::PixelCnnRecipe;
 
+use crate::models::flow_vae::Prior;
 use crate::samples::Likelihood;
 use galgen_core::models::FlowVaePreset;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct Recipe {
     pub model: FlowVaePreset,
     /// Training of encoder and decoder; 0 steps keep those of `fit --start`.
     pub vae: Stage,
+    /// Density of the latent that encoder and decoder learn with: `normal`, or `flow`, which learns along.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub prior: Prior,
     /// Weight of the KL term grows from 0 to its full value over this fraction of the VAE's steps.
     #[serde(default = "default_warm_up")]
     pub kl_warm_up: f64,
@@ -116,6 +120,10 @@ fn default_warm_up() -> f64 {
     0.2
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -132,10 +140,11 @@ pub struct Data {
     /// else by object id.
     pub validation: f64,
     /// Factor on the sky noise in the likelihood, for noise that is correlated between pixels: the
-    /// root of the number of pixels that vary together. Leave it at 1 with `likelihood = "fourier"`.
+    /// root of the number of pixels that vary together. Leave it at 1 with another likelihood than `pixel`, which know that.
     #[serde(default = "one")]
     pub noise_correlation: f64,
-    /// `pixel`: independent pixels; `fourier`: noise correlated as the sets say.
+    /// `pixel`: independent pixels; `effective`: the same, with the noise of each stamp raised by its own correlation;
+    /// `fourier`: noise correlated as the sets say.
     #[serde(default)]
     pub likelihood: Likelihood,
 }

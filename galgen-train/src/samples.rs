@@ -32,6 +32,10 @@ pub enum Likelihood {
     /// Pixels are independent.
     #[default]
     Pixel,
+    /// Pixels are independent, their noise that of each stamp times the root of the number of its pixels that vary together (the
+    /// sum of its autocorrelation): right for what is larger than a grain of the noise, which is then not taken for
+    /// light, and too cautious for what is smaller.
+    Effective,
     /// Noise is correlated as its power spectrum says.
     Fourier,
 }
@@ -189,9 +193,21 @@ impl Samples {
         self
     }
 
-    /// The factor of [`Samples::with_noise_correlation`], 1 or more.
-    pub fn noise_correlation(&self) -> f64 {
-        f64::from(self.noise_correlation)
+    /// What the likelihood takes the sky noise of the stamp at `position` times, 1 or more.
+    pub fn noise_correlation(&self, position: usize) -> f32 {
+        let own = match self.likelihood {
+            Likelihood::Pixel | Likelihood::Fourier => 1.0,
+            Likelihood::Effective => {
+                let together: f64 = self
+                    .noise_acf(position)
+                    .iter()
+                    .copied()
+                    .map(f64::from)
+                    .sum();
+                together.max(1.0).sqrt() as f32
+            }
+        };
+        own * self.noise_correlation
     }
 
     /// Chooses the likelihood's noise.
@@ -259,9 +275,14 @@ impl Samples {
 
     /// Sky noise of the middle training stamp as the likelihood sees it, in units of a stamp's sum.
     pub fn typical_sky(&self) -> f64 {
-        let mut sky: Vec<f32> = self.training.iter().map(|&i| self.pixels.sky[i]).collect();
+        let mut sky: Vec<f32> = self.training.iter().map(|&p| self.deviation(p)).collect();
         sky.sort_by(f32::total_cmp);
-        f64::from(self.noise_correlation * sky[sky.len() / 2])
+        f64::from(sky[sky.len() / 2])
+    }
+
+    /// Sky noise of the stamp at `position` as the likelihood sees it.
+    fn deviation(&self, position: usize) -> f32 {
+        self.noise_correlation(position) * self.pixels.sky[position]
     }
 
     /// Mean and deviation of each condition, by which networks see it.
@@ -355,17 +376,17 @@ impl Samples {
         let pixels = &self.pixels;
         let stamps = flipped(&pixels.stamps, n, chosen, |v| v);
         let observed = flipped(&pixels.observed, n, chosen, f32::from);
-        let sigma = |position: usize| self.noise_correlation * pixels.sky[position];
         let sky = if pixels.variance.is_empty() {
             let sky = chosen
                 .iter()
-                .map(|&(position, _)| sigma(position))
+                .map(|&(position, _)| self.deviation(position))
                 .collect();
             Tensor::from_vec(sky, (b, 1, 1, 1), device)?
         } else {
             let mut sky = flipped(&pixels.variance, n, chosen, f32::sqrt);
             for (plane, &(position, _)) in sky.chunks_exact_mut(n * n).zip(chosen) {
-                plane.iter_mut().for_each(|v| *v *= sigma(position));
+                let sigma = self.deviation(position);
+                plane.iter_mut().for_each(|v| *v *= sigma);
             }
             Tensor::from_vec(sky, (b, 1, n, n), device)?
         };
@@ -375,7 +396,7 @@ impl Samples {
             sky,
             psf: Some(self.blur(chosen, device)?),
             noise: match self.likelihood {
-                Likelihood::Pixel => None,
+                Likelihood::Pixel | Likelihood::Effective => None,
                 Likelihood::Fourier => Some(self.noise(chosen, POWER_FLOOR)?),
             },
             context: self.context(chosen, device)?,

@@ -12,7 +12,7 @@ use galgen_core::spec::Shape;
 use galgen_tests::cases;
 use galgen_tests::tensors::random_values;
 use galgen_train::lower::{forward, normalise};
-use galgen_train::models::flow_vae::{Batch, Learner};
+use galgen_train::models::flow_vae::{Batch, Learner, Prior};
 use galgen_train::ops::{self, Activation, Padding};
 use galgen_train::params::Parameters;
 use std::collections::BTreeMap;
@@ -404,7 +404,7 @@ fn training_step(report: &mut Report) {
         };
         let normals = variable(5, &[STAMPS, model.latent], device, dtype)?;
         let loss = |found: &mut Found, when: &str| -> Result<Tensor> {
-            let elbo = learner.elbo(&batch, &normals.as_detached_tensor())?;
+            let elbo = learner.elbo(&batch, &normals.as_detached_tensor(), Prior::Flow)?;
             let flow = learner.flow_loss(&normals.as_detached_tensor(), batch.context.as_ref())?;
             for (name, part) in [
                 ("reconstruction", &elbo.reconstruction),

@@ -17,7 +17,7 @@ use galgen_tests::cases;
 use galgen_tests::referee::Referee;
 use galgen_tests::tensors::{Tensors, random_values};
 use galgen_train::lower::{Follow, follow, forward, normalise};
-use galgen_train::models::flow_vae::Learner;
+use galgen_train::models::flow_vae::{Learner, Prior};
 use galgen_train::params::Parameters;
 
 /// Error of a derivative as a fraction of the largest of its tensor, or of 0.01 where a norm makes all
@@ -318,14 +318,20 @@ fn losses_of_the_flow_vae() {
         );
         let learner = Learner::new(&model, &geometry(), &parameters, DType::F64, &Device::Cpu)
             .expect("a learner");
-        let elbo = || -> Result<Tensor> {
-            let elbo = learner.elbo(&batch, &normals)?;
+        let elbo = |prior| -> Result<Tensor> {
+            let elbo = learner.elbo(&batch, &normals, prior)?;
             elbo.reconstruction + (elbo.divergence * 0.7)?
         };
+        let (alone, along) = (|| elbo(Prior::Normal), || elbo(Prior::Flow));
         let flow = || learner.flow_loss(&z, batch.context.as_ref());
         type Loss<'a> = (&'a str, &'a [&'a str], &'a dyn Fn() -> Result<Tensor>);
-        let losses: [Loss; 2] = [
-            ("elbo", &["encoder.", "decoder."], &elbo),
+        let losses: [Loss; 3] = [
+            ("elbo", &["encoder.", "decoder."], &alone),
+            (
+                "elbo of the flow",
+                &["encoder.", "decoder.", "flow."],
+                &along,
+            ),
             ("flow loss", &["flow."], &flow),
         ];
         for (what, prefixes, loss) in losses {

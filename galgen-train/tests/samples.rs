@@ -5,7 +5,7 @@ mod common;
 use candle_core::Device;
 use common::{SIDE, elements, tiny_set};
 use galgen_train::data::set::{COLUMNS, TrainingSet};
-use galgen_train::samples::{FLIPS, Samples};
+use galgen_train::samples::{FLIPS, Likelihood, Samples};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn names(list: &[&str]) -> Vec<String> {
@@ -225,6 +225,19 @@ fn the_likelihood_is_told_the_noise_of_correlated_pixels() {
     let (three, more) = sky(&plain.with_noise_correlation(3.0));
     assert!(near(three[0], 3.0 * one[0]) && near(three[1], 3.0 * one[1]));
     assert!(near(more, 3.0 * typical));
+    // As many pixels vary together as the autocorrelation sums to: 4 of the one stamp, 2 of the other.
+    let mut set = tiny_set(60, 7);
+    let count = set.id.len();
+    let grain = [0.25, 0.5, 0.25, 0.5, 1.0, 0.5, 0.25, 0.5, 0.25];
+    set.acf_side = 3;
+    set.noise_acf = grain.repeat(count);
+    set.noise_acf[3 * 9..4 * 9].copy_from_slice(&[0.0, 0.5, 0.0, 0.0, 1.0, 0.0, 0.0, 0.5, 0.0]);
+    let (own, _) = sky(&samples(&[set]).with_likelihood(Likelihood::Effective));
+    let expected = [2f64.sqrt() * one[0], 2.0 * one[1]];
+    assert!(
+        near(own[0], expected[0]) && near(own[1], expected[1]),
+        "{own:?} {one:?}"
+    );
 }
 
 #[test]

@@ -34,25 +34,12 @@ impl Engine {
 
     /// Whether the density is one of these pixels.
     fn check_observed(&self, observed: &Observed) -> Result<(), DrawError> {
-        let refuse = |field, found, expected| {
-            Err(DrawError::Argument {
-                field,
-                found,
-                expected,
-            })
-        };
-        if let Some(found) = observed.sky {
-            return refuse(
-                "sky",
-                found,
-                "none: the density of a flow has no noise of its own",
-            );
-        }
         match observed.stamp.iter().find(|&&x| !self.config.knows(x)) {
-            Some(&found) => {
-                let expected = "a grey level of the model, k / (levels - 1)";
-                refuse("pixel", f64::from(found), expected)
-            }
+            Some(&found) => Err(DrawError::Argument {
+                field: "pixel",
+                found: f64::from(found),
+                expected: "a grey level of the model, k / (levels - 1)",
+            }),
             None => Ok(()),
         }
     }

@@ -164,20 +164,7 @@ impl super::Engine for Engine {
         _rng: &mut Philox,
         scratch: &mut Scratch,
     ) -> Result<f64, DrawError> {
-        let refuse = |field, found, expected| {
-            Err(DrawError::Argument {
-                field,
-                found,
-                expected,
-            })
-        };
-        if let Some(found) = observed.sky {
-            return refuse("sky", found, "none: the pixels of this model are 0 or 1");
-        }
-        if let Some(&found) = observed.stamp.iter().find(|&&x| x != 0.0 && x != 1.0) {
-            let expected = "0 or 1: binarise the image first";
-            return refuse("pixel", f64::from(found), expected);
-        }
+        super::binary(observed.stamp)?;
         scratch.seen.copy_from_slice(observed.stamp);
         self.logits(context, scratch);
         let towards = |x: f32, logit: f32| if x > 0.5 { -logit } else { logit };

@@ -135,6 +135,18 @@ pub(crate) trait Engine: Send + Sync {
     ) -> Result<f64, DrawError>;
 }
 
+/// An error if an element is neither 0 nor 1.
+fn binary(stamp: &[f32]) -> Result<(), DrawError> {
+    match stamp.iter().find(|&&x| x != 0.0 && x != 1.0) {
+        Some(&found) => Err(DrawError::Argument {
+            field: "pixel",
+            found: f64::from(found),
+            expected: "0 or 1: binarise the image first",
+        }),
+        None => Ok(()),
+    }
+}
+
 /// A stamp to be scored. The conditions are given apart, standardised.
 pub(crate) struct Observed<'a> {
     /// Its pixels.

@@ -136,29 +136,9 @@ impl Engine {
         if self.config.posterior == Posterior::Point {
             return Err(DrawError::NoLikelihood);
         }
-        let refuse = |field, found, expected| {
-            Err(DrawError::Argument {
-                field,
-                found,
-                expected,
-            })
-        };
-        if let Some(found) = observed.sky {
-            return refuse(
-                "sky",
-                found,
-                "none: the model has learned the noise of its pixels",
-            );
-        }
-        if self.config.likelihood != Likelihood::Bernoulli {
-            return Ok(());
-        }
-        match observed.stamp.iter().find(|&&x| x != 0.0 && x != 1.0) {
-            Some(&found) => {
-                let expected = "0 or 1: binarise the image first";
-                refuse("pixel", f64::from(found), expected)
-            }
-            None => Ok(()),
+        match self.config.likelihood {
+            Likelihood::Bernoulli => super::binary(observed.stamp),
+            Likelihood::Gaussian { .. } => Ok(()),
         }
     }
 }

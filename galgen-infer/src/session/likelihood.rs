@@ -68,8 +68,12 @@ impl Session {
                 expected,
             });
         }
-        if let Some(found) = sky.filter(|s| !(s.is_finite() && *s >= 0.0)) {
-            let expected = "a finite number, 0 or more";
+        let expected = match self.model.own_noise() {
+            None => "a finite number, 0 or more",
+            Some(reason) => reason,
+        };
+        let usable = |s: f64| self.model.takes_sky() && s.is_finite() && s >= 0.0;
+        if let Some(found) = sky.filter(|s| !usable(*s)) {
             return Err(DrawError::Argument {
                 field: "sky",
                 found,

@@ -117,7 +117,7 @@ impl<'s> AdversarialPhase<'s> {
             .setup
             .learner(&training.state.parameters, &training.device)?;
         let drawn = self.observed(training, &learner, &batch, step, &chosen)?;
-        let veil = |kind| self.veil(training, &learner, &batch, step, kind);
+        let veil = |kind| self.veil(training, &learner, &batch, &chosen, step, kind);
         let seen = Rc::new(Seen {
             drawn: (drawn + veil(VEIL[1])?)?,
             veiled: Batch {
@@ -137,14 +137,20 @@ impl<'s> AdversarialPhase<'s> {
         training: &Training,
         learner: &Learner,
         batch: &Batch,
+        chosen: &[(usize, u8)],
         step: u64,
         kind: u64,
     ) -> Result<Tensor> {
         let (b, _, n, _) = batch.stamps.dims4()?;
         let white = training.normals(self.key(kind), step, b, n * n)?;
         let white = white.reshape((b, 1, n, n))?.broadcast_mul(&batch.sky)?;
-        let factor = self.setup.samples.noise_correlation();
-        learner.windowed(&(white * (1.0 - factor.powi(-2)).max(0.0).sqrt())?)
+        let raised = |&(position, _): &(usize, u8)| {
+            let factor = self.setup.samples.noise_correlation(position);
+            (1.0 - factor.powi(-2)).max(0.0).sqrt()
+        };
+        let raised = chosen.iter().map(raised).collect();
+        let raised = Tensor::from_vec(raised, (b, 1, 1, 1), white.device())?;
+        learner.windowed(&white.broadcast_mul(&raised)?)
     }
 
     /// How far both sides' stamps are moved in `step`, down and right.

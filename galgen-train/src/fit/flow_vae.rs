@@ -9,7 +9,9 @@ use super::adversarial::AdversarialPhase;
 use super::{FitError, Objective, Run, Subject, Training, Validation, pictures};
 use crate::checkpoint::{Labels, Phase};
 use crate::models::critic::Critic;
-use crate::models::flow_vae::{Learner, adjust_initial_values, posterior_sample, standardise_flow};
+use crate::models::flow_vae::{
+    Learner, Prior, adjust_initial_values, posterior_sample, standardise_flow,
+};
 use crate::params::Parameters;
 use crate::recipe::{Adversarial, Recipe};
 use crate::samples::{FLIPS, Samples};
@@ -19,6 +21,7 @@ use galgen_core::models::{FlowVae, Forward};
 use galgen_core::stamp::{Geometry, centre};
 
 const VAE: [&str; 2] = ["encoder.", "decoder."];
+const WHOLE: [&str; 3] = ["encoder.", "decoder.", "flow."];
 const FLOW: [&str; 1] = ["flow."];
 /// Stamps in a validation batch.
 const VALIDATION_BATCH: usize = 128;
@@ -310,7 +313,7 @@ impl Setup<'_> {
             let batch = samples.batch(&chosen, &training.device)?;
             let latent = self.model.latent;
             let normals = training.normals(VALIDATION_KEY, i as u64, chosen.len(), latent)?;
-            let elbo = learner.elbo(&batch, &normals)?;
+            let elbo = learner.elbo(&batch, &normals, self.recipe.prior)?;
             let weight = chosen.len() as f64 / samples.validation.len() as f64;
             reconstruction += weight * f64::from(elbo.reconstruction.to_scalar::<f32>()?);
             divergence += weight * f64::from(elbo.divergence.to_scalar::<f32>()?);
@@ -339,7 +342,10 @@ impl Objective for VaePhase<'_> {
     }
 
     fn prefixes(&self) -> &[&'static str] {
-        &VAE
+        match self.0.recipe.prior {
+            Prior::Normal => &VAE,
+            Prior::Flow => &WHOLE,
+        }
     }
 
     fn keeps_best(&self) -> bool {
@@ -357,7 +363,7 @@ impl Objective for VaePhase<'_> {
         let learner = self
             .0
             .learner(&training.state.parameters, &training.device)?;
-        let elbo = learner.elbo(&batch, &normals)?;
+        let elbo = learner.elbo(&batch, &normals, recipe.prior)?;
         let loss = (&elbo.reconstruction + (&elbo.divergence * self.kl_weight(step))?)?;
         Ok((loss, self.0.ids(&chosen)))
     }
@@ -405,12 +411,14 @@ fn reconstructions(setup: &Setup, training: &Training) -> std::result::Result<()
 
 /// To a phase of the flow, which learns on the averaged encoder: that one is exported.
 fn start_flow(setup: &Setup, training: &mut Training, phase: Phase) -> Result<()> {
-    for (name, var) in training.state.average.iter(&VAE) {
+    let learned_along = setup.recipe.prior == Prior::Flow;
+    let kept = if learned_along { &WHOLE[..] } else { &VAE };
+    for (name, var) in training.state.average.iter(kept) {
         training.state.parameters.set(name, var.as_tensor())?;
     }
     training.enter(phase);
     // One that has learned knows these latents.
-    if phase == Phase::Refit || training.start.is_some() {
+    if phase == Phase::Refit || training.start.is_some() || learned_along {
         return Ok(());
     }
     let latents = Latents::new(setup, training)?;

@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 use galgen_core::condition::Conditions;
 use galgen_core::models::{Family, FlowModel, MadeModel};
 use galgen_core::rng::Philox;
-use galgen_core::spec::{SpecError, TensorSpec, Transform};
+use galgen_core::spec::{Layer, Net, SpecError, TensorSpec, Transform};
 use galgen_core::stamp::Geometry;
 
 /// A density of images or columns.
@@ -102,7 +102,7 @@ impl Density {
                 adjust_initial_values(&model.flow, "flow", parameters)?;
                 initialise(&model.flow, "flow", parameters, x, context)
             }
-            Density::Made(_) => Ok(()),
+            Density::Made(model) => start_at_frequencies(&model.net, parameters, x),
         }
     }
 
@@ -126,4 +126,18 @@ impl Density {
             }
         }
     }
+}
+
+/// Sets the biases of a masked net's logits to those of how often each element of the points `[n, dim]` is 1, with half a
+/// point more of either: where a network sees little, at an image's first pixels, it would take long to learn that they are
+/// almost never 1, and draw stray ones.
+fn start_at_frequencies(net: &Net, parameters: &Parameters, x: &Tensor) -> Result<()> {
+    let Some(Layer::Linear { .. }) = net.layers.last() else {
+        candle_core::bail!("a masked net of a recipe ends with its logits");
+    };
+    let last = net.layers.len() - 1;
+    let ones = x.sum(0)?;
+    let zeros = (ones.neg()? + x.dim(0)? as f64)?;
+    let logits = ((ones + 0.5)?.log()? - (zeros + 0.5)?.log()?)?;
+    parameters.set(&format!("net.{last}.bias"), &logits)
 }

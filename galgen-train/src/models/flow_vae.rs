@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::models::{FlowVae, Forward, LOG_VARIANCE};
 use galgen_core::spec::Layer;
 use galgen_core::stamp::{Geometry, window};
+use serde::{Deserialize, Serialize};
 
 /// A batch of stamps, all tensors on one device and of one type.
 pub struct Batch {
@@ -38,8 +39,21 @@ pub struct Blur {
 pub struct Elbo {
     /// -E_q ln p(x | z), one draw.
     pub reconstruction: Tensor,
-    /// KL(q(z | x) || N(0, 1)).
+    /// KL(q(z | x) || p(z)): exact for [`Prior::Normal`], of the draw for [`Prior::Flow`].
     pub divergence: Tensor,
+}
+
+/// Density of the latent in the evidence lower bound that encoder and decoder learn from. Drawn and scored is always with
+/// the flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prior {
+    /// A standard normal one.
+    #[default]
+    Normal,
+    /// The flow, which learns along (Chen et al. 2017, arXiv:1611.02731): what the flow can say of a galaxy costs nothing, so
+    /// that more detail is worth its price, and posteriors gather where the flow finds them.
+    Flow,
 }
 
 /// A flow-VAE in training.
@@ -183,13 +197,24 @@ impl<'a> Learner<'a> {
     }
 
     /// The evidence lower bound with the given standard normal draws `[b, latent]`.
-    pub fn elbo(&self, batch: &Batch, normals: &Tensor) -> Result<Elbo> {
+    pub fn elbo(&self, batch: &Batch, normals: &Tensor, prior: Prior) -> Result<Elbo> {
         let (mean, log_variance) = self.encode(batch)?;
+        let context = batch.context.as_ref();
         let z = posterior_sample(&mean, &log_variance, normals)?;
-        let decoded = self.decode(&z, batch.context.as_ref())?;
+        let decoded = self.decode(&z, context)?;
         let reconstruction = self.log_likelihood(batch, &decoded)?.mean_all()?.neg()?;
-        let divergence = ((mean.sqr()? + log_variance.exp()?)? - (&log_variance + 1.0)?)?;
-        let divergence = (divergence.sum(1)?.mean_all()? * 0.5)?;
+        // Twice the posterior's entropy, less ln 2 pi for each dimension.
+        let entropy = (&log_variance + 1.0)?.sum(1)?.mean_all()?;
+        let divergence = match prior {
+            Prior::Normal => {
+                let spread = (mean.sqr()? + log_variance.exp()?)?.sum(1)?.mean_all()?;
+                ((spread - entropy)? * 0.5)?
+            }
+            Prior::Flow => {
+                let constant = 0.5 * self.model.latent as f64 * (2.0 * std::f64::consts::PI).ln();
+                ((self.flow_loss(&z, context)? - (entropy * 0.5)?)? - constant)?
+            }
+        };
         Ok(Elbo {
             reconstruction,
             divergence,
