@@ -169,8 +169,6 @@ impl Training {
         let identity =
             checkpoint::identity(subject.recipe, subject.data, start).map_err(FitError::File)?;
         let directory = run.directory;
-        std::fs::create_dir_all(directory)
-            .map_err(|e| FitError::File(format!("{}: {e}", directory.display())))?;
         let path = directory.join(CHECKPOINT);
         let state = match (path.exists(), run.resume) {
             (true, true) => {
@@ -207,6 +205,8 @@ impl Training {
                 }
             }
         };
+        std::fs::create_dir_all(directory)
+            .map_err(|e| FitError::File(format!("{}: {e}", directory.display())))?;
         Ok(Training {
             state,
             name: subject.name.into(),

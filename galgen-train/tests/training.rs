@@ -463,6 +463,10 @@ fn a_training_starts_from_a_finished_model() {
         sizes.contains(first) && sizes.contains("decoder."),
         "{sizes}"
     );
+    assert!(
+        !folder.join("sizes").exists(),
+        "a model that does not fit leaves a folder"
+    );
     let order = [
         "\"axis_ratio\", \"concentration\"",
         "\"concentration\", \"axis_ratio\"",
