@@ -30,8 +30,11 @@ pub struct Card {
     /// Short name, e.g. `sdss-r-64`.
     pub name: String,
     /// What the model draws and for whom, in a few sentences.
+    #[serde(default)]
     pub description: String,
-    /// Hash of geometry, conditions and model: see [`Card::compute_fingerprint`].
+    /// Hash of geometry, conditions and model: see [`Card::compute_fingerprint`]. A file that was written by hand may leave it
+    /// out; [`Card::parse`] then computes it.
+    #[serde(default)]
     pub fingerprint: String,
     /// Pixel grid.
     pub geometry: Geometry,
@@ -39,12 +42,15 @@ pub struct Card {
     /// that is still in it.
     pub psf: String,
     /// Physical parameters that a request must give.
+    #[serde(default)]
     pub conditions: Conditions,
     /// Family and its configuration.
     pub model: Family,
     /// Data, credits, recipe, seed, commit, date.
+    #[serde(default)]
     pub training: Value,
     /// Held-out evaluation, per statistic.
+    #[serde(default)]
     pub evaluation: Value,
 }
 
@@ -56,7 +62,7 @@ pub enum CardError {
     Unreadable(String),
     /// Written by a newer galgen.
     #[error(
-        "the model card has format version {found}, this galgen reads up to {FORMAT_VERSION}: use a newer galgen"
+        "the model card has format version {found}, this galgen reads 1 to {FORMAT_VERSION}: use a newer galgen"
     )]
     Newer {
         /// The file's version.
@@ -67,7 +73,8 @@ pub enum CardError {
     Contradiction(String),
     /// Geometry, conditions or model were changed after training.
     #[error(
-        "the model card has fingerprint {found}, expected {expected}: it was altered after training"
+        "the model card has fingerprint {found}, expected {expected}: it was altered after training, or written by hand, which \
+         may leave `fingerprint` out"
     )]
     Altered {
         /// Stated in the card.
@@ -95,15 +102,21 @@ impl Card {
         }
         // The version first: a newer card may have fields that this one would reject as unknown.
         let version: Version = serde_json::from_str(json).map_err(unreadable)?;
+        if version.format_version == 0 {
+            let problem = format!("format version 0, expected 1 to {FORMAT_VERSION}");
+            return Err(CardError::Contradiction(problem));
+        }
         if version.format_version > FORMAT_VERSION {
             return Err(CardError::Newer {
                 found: version.format_version,
             });
         }
-        let card: Card = serde_json::from_str(json).map_err(unreadable)?;
+        let mut card: Card = serde_json::from_str(json).map_err(unreadable)?;
         let tensors = card.check()?;
         let expected = card.compute_fingerprint();
-        if card.fingerprint != expected {
+        if card.fingerprint.is_empty() {
+            card.fingerprint = expected;
+        } else if card.fingerprint != expected {
             return Err(CardError::Altered {
                 found: card.fingerprint,
                 expected,
@@ -216,6 +229,19 @@ mod tests {
         newer.format_version += 1;
         let json = newer.to_json().replacen('{', "{\"a_new_field\":1,", 1);
         assert_eq!(Card::parse(&json), Err(CardError::Newer { found: 2 }));
+
+        let none = card()
+            .to_json()
+            .replace("\"format_version\":1", "\"format_version\":0");
+        assert!(matches!(
+            Card::parse(&none),
+            Err(CardError::Contradiction(_))
+        ));
+
+        // Nothing to be compared with: the same card otherwise.
+        let stated = format!("\"fingerprint\":\"{}\",", card().fingerprint);
+        let unstated = card().to_json().replace(&stated, "");
+        assert_eq!(Card::parse(&unstated).unwrap().0, card());
 
         let altered = card()
             .to_json()

@@ -187,7 +187,8 @@ pub unsafe extern "C" fn galgen_session_accept_half_precision(
 /// `log_likelihoods` has `n` elements. `statuses` has `n` elements, or is NULL. The density is over the
 /// pixels of the unit-sum stamp in the model's intensity unit, inside the stamp's circle. Of plain images, and of rows of
 /// numbers (bands are columns, side 1), it is over the pixels as they are. A flow and a masked network give ln p
-/// itself; `samples` then matters only for pixels of grey levels, whose dequantising noise is drawn. The card of a
+/// itself; `samples` then matters only for a card with grey levels: its pixels are k / (levels - 1), the density is that of
+/// (k + u) / levels, of which ln of the mean over draws of u is taken, and ln P(k) is that less ln levels a pixel. The card of a
 /// continuous flow may ask for an estimated trace ("hutchinson"): its ln p is an estimate with signs of (seed, id).
 ///
 /// Exclusive use of `session`; `error` may be NULL. Returns PARTIAL if a stamp cannot be scored: its result
@@ -299,7 +300,8 @@ pub unsafe extern "C" fn galgen_session_log_prob_latent(
 }
 
 /// Posterior of the latent of each stamp: means and ln variances of independent Gaussians; minus infinity of a
-/// plain autoencoder, whose code is the mean.
+/// plain autoencoder, a flow and a MADE, whose code is the mean. That of a flow is its noise: where it splits, the part that
+/// goes on comes first, then what was split off last, and so on. That of a MADE are uniform numbers in (0, 1).
 ///
 /// `stamps` and `conditions` as for galgen_session_log_likelihood. `means` and `log_variances` are [n, latent],
 /// with room for `latents_len` floats each, at least that many. `flags`, sums of GALGEN_FLAG_* of the

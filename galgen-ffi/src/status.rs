@@ -173,16 +173,19 @@ impl From<RenderError> for Failure {
 /// The status of one object or stamp.
 pub(crate) fn status_of(error: &DrawError) -> galgen_status {
     match error {
-        DrawError::Object { .. } | DrawError::Argument { .. } | DrawError::Class(_) => {
-            galgen_status::Argument
-        }
+        DrawError::Object { .. }
+        | DrawError::Argument { .. }
+        | DrawError::Class(_)
+        | DrawError::Outside => galgen_status::Argument,
         DrawError::NotGalaxies
         | DrawError::NotImages
         | DrawError::NoLikelihood
         | DrawError::NoLatent
         | DrawError::NotAutoregressive
         | DrawError::HalfPrecision => galgen_status::Unsupported,
-        DrawError::NoLight { .. } | DrawError::Unsolved(_) => galgen_status::NoLight,
+        DrawError::NoLight { .. } | DrawError::Undecodable | DrawError::Unsolved(_) => {
+            galgen_status::NoLight
+        }
         DrawError::Unrenderable { .. } => galgen_status::Unrenderable,
         DrawError::Stamp { .. } => galgen_status::Stamp,
     }

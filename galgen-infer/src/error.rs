@@ -98,7 +98,7 @@ pub enum LoadError {
     },
     /// The file has no card.
     #[error(
-        "no model card under the metadata key {METADATA_KEY}; only files exported by galgen-train can be loaded"
+        "no model card under the metadata key {METADATA_KEY}; it is no model of galgen (FORMAT.md says what one holds)"
     )]
     MissingCard,
     /// The card is of a newer galgen, damaged, or contradicts itself.

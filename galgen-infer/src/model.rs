@@ -139,12 +139,22 @@ pub enum DrawError {
     },
     /// The decoder gave a stamp without light: the weights are damaged, or the conditions absurd.
     #[error(
-        "object {id}: the model draws no light for these conditions, or no numbers: use conditions inside the trained range"
+        "object {id}: the model draws no light, or no numbers: its weights are damaged, or conditions lie far outside the trained range"
     )]
     NoLight {
         /// The object.
         id: u64,
     },
+    /// The same of a latent, given or of a stamp.
+    #[error(
+        "the model makes no light, or no numbers, of the latent: it is far from those that the model draws, or the weights are damaged"
+    )]
+    Undecodable,
+    /// A stamp where the model's density is zero was to be encoded.
+    #[error(
+        "a pixel of the stamp lies outside the domain of the flow (its logit takes 0 to 1, a little more with alpha): it has no latent"
+    )]
+    Outside,
     /// A condition that is a class has a value that is none.
     #[error("{0}")]
     Class(#[from] NoClass),
@@ -161,8 +171,7 @@ pub enum DrawError {
     NoLatent,
     /// The distribution of single pixels was asked of a model that has none.
     #[error(
-        "the model is not autoregressive, which per-pixel likelihoods, parameters and completions need: \
-         use a PixelCNN"
+        "the model is no PixelCNN, whose are per-pixel likelihoods, parameters and completions"
     )]
     NotAutoregressive,
     /// A plain autoencoder was asked how likely a stamp is.
@@ -177,7 +186,7 @@ pub enum DrawError {
     /// The weights were stored in 16 bits, and the likelihood was asked for without accepting that.
     #[error(
         "the model's weights are stored in 16 bits, which changes ln p by about 0.01 to 0.2 nats: export them as f32, \
-         or accept it (--half-precision, Session::accept_half_precision)"
+         or accept it (--half-precision, Session::accept_half_precision, galgen_session_accept_half_precision)"
     )]
     HalfPrecision,
     /// The object's size, shear and magnification together leave the range of f64.

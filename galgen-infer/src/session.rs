@@ -6,7 +6,7 @@ mod likelihood;
 
 use crate::flow::Unsolved;
 use crate::model::{DrawError, Model};
-use crate::models::{NoLight, Scratch};
+use crate::models::{Failed, Scratch};
 use crate::render::{Affine, Grid, Lens, NativeFrame, Noise, Renderer};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -69,8 +69,8 @@ pub struct Session {
     contexts: Vec<f32>,
     latents: Vec<f32>,
     flags: Vec<Flags>,
-    drawn: Vec<Result<(), NoLight>>,
-    decoded: Vec<Result<(), NoLight>>,
+    drawn: Vec<Result<(), Failed>>,
+    decoded: Vec<Result<(), Failed>>,
     scores: Vec<Result<f64, Unsolved>>,
 }
 
@@ -132,7 +132,7 @@ impl Model {
         };
         let own = 4 * (shape + light + context + asked + psf + 2 * code);
         let outcomes = size_of::<Flags>()
-            + 2 * size_of::<Result<(), NoLight>>()
+            + 2 * size_of::<Result<(), Failed>>()
             + size_of::<Result<f64, Unsolved>>();
         let batch = items * (4 * (context + code) + outcomes);
         own + batch + native + self.engine.sizes(items).bytes()
@@ -342,7 +342,7 @@ impl Session {
         engine
             .draw_latent(&mut rng, context, scratch, z)
             .and_then(|()| engine.decode(z, context, scratch, shape))
-            .map_err(|NoLight| DrawError::NoLight { id })
+            .map_err(|failed| failed.of_object(id))
     }
 
     /// The latent (its [`Model::latent`] numbers) of object `id` under physical `conditions`: what
@@ -364,7 +364,7 @@ impl Session {
         let engine = &self.model.engine;
         engine
             .draw_latent(&mut rng, &self.context, &mut self.scratch, z)
-            .map_err(|NoLight| DrawError::NoLight { id })?;
+            .map_err(|failed| failed.of_object(id))?;
         Ok(flags)
     }
 
@@ -424,10 +424,10 @@ impl Session {
         } = self;
         model
             .engine
-            .encode(shape, context, scratch, mean, log_variance);
+            .encode(shape, context, scratch, mean, log_variance)?;
         finite("posterior of the latent", mean)?;
         let decoded = model.engine.decode(mean, context, scratch, out);
-        decoded.map_err(|NoLight| DrawError::NoLight { id: 0 })?;
+        decoded.map_err(Failed::of_latent)?;
         if sum != 1.0 {
             for pixel in out {
                 *pixel = (f64::from(*pixel) * sum) as f32;
@@ -478,7 +478,7 @@ impl Session {
         assert_eq!(z.len(), self.model.latent(), "number of latent dimensions");
         let engine = &self.model.engine;
         let decoded = engine.decode(z, &self.context, &mut self.scratch, out);
-        decoded.map_err(|NoLight| DrawError::NoLight { id: 0 })?;
+        decoded.map_err(Failed::of_latent)?;
         Ok(flags)
     }
 
@@ -546,7 +546,7 @@ impl Session {
         self.set_shape(stamp)?;
         let engine = &self.model.engine;
         let (shape, context) = (&self.shape, &self.context);
-        engine.encode(shape, context, &mut self.scratch, mean, log_variance);
+        engine.encode(shape, context, &mut self.scratch, mean, log_variance)?;
         // Absurd conditions can carry the network out of f32's range.
         finite("posterior of the latent", mean)?;
         if let Some(&found) = log_variance.iter().find(|v| v.is_nan()) {

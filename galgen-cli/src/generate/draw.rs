@@ -149,6 +149,8 @@ fn problem(row: &CatalogRow, error: &DrawError) -> RowProblem {
             format!("expected {}", error.expected),
         ),
         DrawError::NoLight { .. }
+        | DrawError::Undecodable
+        | DrawError::Outside
         | DrawError::Unrenderable { .. }
         | DrawError::Stamp { .. }
         | DrawError::Argument { .. }

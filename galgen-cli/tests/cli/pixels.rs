@@ -107,7 +107,7 @@ fn what_does_not_fit_is_said() {
         ),
         (
             "complete --stamps i.fits --model model.safetensors --out c.fits".into(),
-            &["not autoregressive"],
+            &["no PixelCNN"],
         ),
         (
             "score --stamps i.fits --model model.safetensors --out s.csv --maps m.fits".into(),

@@ -60,7 +60,7 @@ pub enum Transform {
     Permutation(Vec<u32>),
     /// The first `keep` features pass; the others are mapped element by element with parameters
     /// that `net` computes from them and the context (Dinh et al. 2017). Parameter p of the i-th mapped feature is
-    /// feature i * map.parameters() + p of the net. One pass in both directions.
+    /// feature i * map.parameters() + p of the net, whose tensors are `net.*`. One pass in both directions.
     Coupling {
         /// Features that pass unchanged.
         keep: usize,
@@ -102,7 +102,7 @@ pub enum Transform {
     /// z = x for x >= 0, else exp(log_slope) x. Tensor `log_slope` \[n\].
     LeakyRelu,
     /// z = logit(alpha + (1 - 2 alpha) x) of every element, which must lie in (0, 1) up to the margin that `alpha`
-    /// leaves: outside, the density is 0.
+    /// leaves: outside, the density is 0. (With an alpha of 0 also at 0 and 1, to which f32 may round a draw.)
     Logit {
         /// 0 to less than 0.5.
         alpha: f64,

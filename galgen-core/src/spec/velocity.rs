@@ -95,7 +95,7 @@ pub enum Velocity {
     /// FFJORD (Grathwohl et al. 2019): any net from \[n\] to \[n\], whose context is \[the time, the flow's context\].
     Net(Net),
     /// Planar CNF (Chen et al. 2018): the mean over k of u_k tanh(w_k.x + b_k), where a net gives \[w, u, b\], of shapes
-    /// \[width, n\], \[width, n\], \[width\], from the time and the flow's context.
+    /// \[width, n\], \[width, n\], \[width\], from the time, which is its input, and the flow's context, which is its own.
     Planar {
         /// Number of neurons.
         width: usize,

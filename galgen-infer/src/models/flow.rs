@@ -2,7 +2,7 @@
 //! the noise: encoding and decoding are the flow in its two directions, and exact.
 
 use super::bound::LogSumExp;
-use super::{NoLight, Observed, Scratch, Sizes, rounded};
+use super::{Failed, Observed, Scratch, Sizes, rounded};
 use crate::error::LoadError;
 use crate::flow::{FlowPlan, Noises, Unsolved, default_noise};
 use crate::kernels::Simd;
@@ -33,8 +33,8 @@ impl Engine {
     }
 
     /// Whether the density is one of these pixels.
-    fn check_observed(&self, observed: &Observed) -> Result<(), DrawError> {
-        match observed.stamp.iter().find(|&&x| !self.config.knows(x)) {
+    fn check(&self, stamp: &[f32]) -> Result<(), DrawError> {
+        match stamp.iter().find(|&&x| !self.config.knows(x)) {
             Some(&found) => Err(DrawError::Argument {
                 field: "pixel",
                 found: f64::from(found),
@@ -79,7 +79,7 @@ impl super::Engine for Engine {
         _context: &[f32],
         scratch: &mut Scratch,
         z: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         let noise = &mut scratch.z[..self.flow.dim()];
         self.flow.draw_base(rng, noise);
         rounded(noise, z)
@@ -94,7 +94,7 @@ impl super::Engine for Engine {
         context: &[f32],
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         let mut decoded = [Ok(())];
         self.decode_batch(z, context, scratch, out, &mut decoded);
         let [decoded] = decoded;
@@ -107,7 +107,7 @@ impl super::Engine for Engine {
         contexts: &[f32],
         scratch: &mut Scratch,
         out: &mut [f32],
-        decoded: &mut [Result<(), NoLight>],
+        decoded: &mut [Result<(), Failed>],
     ) {
         let (dim, items) = (self.flow.dim(), decoded.len());
         let (values, outcomes) = (
@@ -131,7 +131,7 @@ impl super::Engine for Engine {
             for x in values.iter_mut() {
                 *x = self.config.pixel(*x);
             }
-            let made = outcome.map_err(|_| NoLight);
+            let made = outcome.map_err(Failed::Unsolved);
             *decoded = made.and_then(|_| rounded(values, out));
             if decoded.is_err() {
                 out.fill(0.0);
@@ -167,17 +167,21 @@ impl super::Engine for Engine {
         scratch: &mut Scratch,
         mean: &mut [f32],
         log_variance: &mut [f32],
-    ) {
+    ) -> Result<(), DrawError> {
+        self.check(stamp)?;
         let values = &mut scratch.u[..self.flow.dim()];
         for (x, &pixel) in values.iter_mut().zip(stamp) {
             *x = self.config.point(pixel, None);
         }
-        let made = self.flow.normalise(values, context, &mut scratch.flow);
+        let log_det = self.flow.normalise(values, context, &mut scratch.flow)?;
+        if log_det == f64::NEG_INFINITY {
+            return Err(DrawError::Outside);
+        }
         for (mean, &z) in mean.iter_mut().zip(&*values) {
-            // The session refuses what is no number.
-            *mean = if made.is_ok() { z as f32 } else { f32::NAN };
+            *mean = z as f32;
         }
         log_variance.fill(f32::NEG_INFINITY);
+        Ok(())
     }
 
     fn log_prob_latent(&self, z: &[f64], _context: &[f32], _scratch: &mut Scratch) -> f64 {
@@ -193,7 +197,7 @@ impl super::Engine for Engine {
         rng: &mut Philox,
         scratch: &mut Scratch,
     ) -> Result<f64, DrawError> {
-        self.check_observed(observed)?;
+        self.check(observed.stamp)?;
         let samples = self.config.levels.map_or(1, |_| samples);
         let mut sum = LogSumExp::default();
         for _ in 0..samples {

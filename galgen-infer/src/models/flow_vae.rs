@@ -3,7 +3,7 @@
 
 use super::bound::{LN_2PI, clamp_log_variance, importance_weighted};
 use super::light::Light;
-use super::{NoLight, Observed, Scratch, Sizes, rounded};
+use super::{Failed, Observed, Scratch, Sizes, rounded};
 use crate::error::LoadError;
 use crate::flow::FlowPlan;
 use crate::kernels::Simd;
@@ -50,7 +50,7 @@ impl Engine {
         context: &[f32],
         plans: &mut [f32],
         out: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         self.decoder.run(z, context, out, plans);
         self.light.normalise(out)
     }
@@ -132,12 +132,12 @@ impl super::Engine for Engine {
         context: &[f32],
         scratch: &mut Scratch,
         z: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         self.flow.draw_base(rng, &mut scratch.z);
         let drawn = self
             .flow
             .generate(&mut scratch.z, context, &mut scratch.flow);
-        drawn.map_err(|_| NoLight)?;
+        drawn?;
         rounded(&scratch.z, z)
     }
 
@@ -151,7 +151,7 @@ impl super::Engine for Engine {
         context: &[f32],
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         self.decode_into(z, context, &mut scratch.plans, out)
     }
 
@@ -162,11 +162,12 @@ impl super::Engine for Engine {
         scratch: &mut Scratch,
         mean: &mut [f32],
         log_variance: &mut [f32],
-    ) {
+    ) -> Result<(), DrawError> {
         let latent = self.config.latent;
         self.encode_into(stamp, context, scratch);
         mean.copy_from_slice(&scratch.code[..latent]);
         log_variance.copy_from_slice(&scratch.code[latent..]);
+        Ok(())
     }
 
     fn log_prob_latent(&self, z: &[f64], context: &[f32], scratch: &mut Scratch) -> f64 {
@@ -199,7 +200,7 @@ impl super::Engine for Engine {
                     }
                     self.log_pixels(observed, stamp)
                 }
-                Err(NoLight) => f64::NEG_INFINITY,
+                Err(_) => f64::NEG_INFINITY,
             };
             log_pixels + log_prior
         }))

@@ -1,6 +1,6 @@
 //! From a decoder's output to a galaxy's light.
 
-use super::NoLight;
+use super::Failed;
 use alloc::vec::Vec;
 use galgen_core::stamp::window;
 
@@ -27,7 +27,7 @@ impl Light {
     }
 
     /// Multiplies `stamp` by the window and divides it by its sum.
-    pub fn normalise(&self, stamp: &mut [f32]) -> Result<(), NoLight> {
+    pub fn normalise(&self, stamp: &mut [f32]) -> Result<(), Failed> {
         let mut sum = 0.0;
         let mut negative = false;
         for plane in stamp.chunks_exact_mut(self.window.len()) {
@@ -39,7 +39,7 @@ impl Light {
         }
         if negative || !(sum.is_finite() && sum > 0.0) {
             stamp.fill(0.0);
-            return Err(NoLight);
+            return Err(Failed::NoLight);
         }
         for pixel in stamp {
             *pixel = (f64::from(*pixel) / sum) as f32;

@@ -1,7 +1,7 @@
 //! Sampling and likelihood of masked networks; the mathematics is in [`galgen_core::models::MadeModel`]. The latent are
 //! independent uniform numbers u, and an element is 1 where u is below its probability.
 
-use super::{NoLight, Observed, Scratch, Sizes, rounded};
+use super::{Failed, Observed, Scratch, Sizes, rounded};
 use crate::error::LoadError;
 use crate::flow::Masked;
 use crate::kernels::Simd;
@@ -96,7 +96,7 @@ impl super::Engine for Engine {
         _context: &[f32],
         scratch: &mut Scratch,
         z: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         scratch.z.fill_with(|| rng.uniform());
         rounded(&scratch.z, z)
     }
@@ -110,7 +110,7 @@ impl super::Engine for Engine {
         context: &[f32],
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         let one = |z: f32, logit: f32| f32::from(f64::from(z) < sigmoid(f64::from(logit)));
         if let Masked::Layers(net) = &self.net {
             let values = &mut scratch.plans;
@@ -140,7 +140,8 @@ impl super::Engine for Engine {
         scratch: &mut Scratch,
         mean: &mut [f32],
         log_variance: &mut [f32],
-    ) {
+    ) -> Result<(), DrawError> {
+        super::binary(stamp)?;
         scratch.seen.copy_from_slice(stamp);
         self.logits(context, scratch);
         for ((mean, &logit), &x) in mean.iter_mut().zip(&scratch.code).zip(stamp) {
@@ -148,6 +149,7 @@ impl super::Engine for Engine {
             *mean = if x > 0.5 { 0.5 * p } else { 0.5 * (1.0 + p) } as f32;
         }
         log_variance.fill(f32::NEG_INFINITY);
+        Ok(())
     }
 
     fn log_prob_latent(&self, z: &[f64], _context: &[f32], _scratch: &mut Scratch) -> f64 {

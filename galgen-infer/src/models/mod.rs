@@ -59,7 +59,7 @@ pub(crate) trait Engine: Send + Sync {
         context: &[f32],
         scratch: &mut Scratch,
         z: &mut [f32],
-    ) -> Result<(), NoLight>;
+    ) -> Result<(), Failed>;
 
     /// Turns the mean of an image into a draw of its pixels.
     fn scatter(&self, rng: &mut Philox, out: &mut [f32]);
@@ -71,7 +71,7 @@ pub(crate) trait Engine: Send + Sync {
         context: &[f32],
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), NoLight>;
+    ) -> Result<(), Failed>;
 
     /// The mean stamps of several latents, one after the other in `z`, `contexts` and `out`; what cannot be decoded is
     /// zero, and `decoded` says so. The bits of each are those that it has alone.
@@ -81,7 +81,7 @@ pub(crate) trait Engine: Send + Sync {
         contexts: &[f32],
         scratch: &mut Scratch,
         out: &mut [f32],
-        decoded: &mut [Result<(), NoLight>],
+        decoded: &mut [Result<(), Failed>],
     ) {
         let items = decoded.len();
         for (i, (decoded, out)) in decoded.iter_mut().zip(rows_mut(out, items)).enumerate() {
@@ -111,7 +111,7 @@ pub(crate) trait Engine: Send + Sync {
     ) {
     }
 
-    /// Mean and ln variance of the posterior of z.
+    /// Mean and ln variance of the posterior of z. An error if the stamp is none that the model knows.
     fn encode(
         &self,
         stamp: &[f32],
@@ -119,7 +119,7 @@ pub(crate) trait Engine: Send + Sync {
         scratch: &mut Scratch,
         mean: &mut [f32],
         log_variance: &mut [f32],
-    );
+    ) -> Result<(), DrawError>;
 
     /// ln p(z | context); minus infinity where the networks overflow.
     fn log_prob_latent(&self, z: &[f64], context: &[f32], scratch: &mut Scratch) -> f64;
@@ -157,9 +157,38 @@ pub(crate) struct Observed<'a> {
     pub noise: TraceNoise,
 }
 
-/// The decoder gave no light, negative light or not a number, or the latent left the range of f32.
+/// Why nothing was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoLight;
+pub(crate) enum Failed {
+    /// The decoder gave no light, negative light or not a number, or the latent left the range of f32.
+    NoLight,
+    /// The way from the noise was not found.
+    Unsolved(Unsolved),
+}
+
+impl Failed {
+    /// What the caller is told who asked for object `id`.
+    pub fn of_object(self, id: u64) -> DrawError {
+        match self {
+            Failed::NoLight => DrawError::NoLight { id },
+            Failed::Unsolved(error) => DrawError::Unsolved(error),
+        }
+    }
+
+    /// What the caller is told who gave a latent.
+    pub fn of_latent(self) -> DrawError {
+        match self {
+            Failed::NoLight => DrawError::Undecodable,
+            Failed::Unsolved(error) => DrawError::Unsolved(error),
+        }
+    }
+}
+
+impl From<Unsolved> for Failed {
+    fn from(error: Unsolved) -> Self {
+        Failed::Unsolved(error)
+    }
+}
 
 /// Everything that is written while drawing or scoring one object.
 pub(crate) struct Scratch {
@@ -244,12 +273,12 @@ fn rows_mut<T>(values: &mut [T], items: usize) -> core::slice::ChunksExactMut<'_
 
 /// Rounds `z` into `z32`; whether that is finite. A saturating activation of a decoder would make numbers of
 /// infinities again.
-fn rounded(z: &[f64], z32: &mut [f32]) -> Result<(), NoLight> {
+fn rounded(z: &[f64], z32: &mut [f32]) -> Result<(), Failed> {
     for (to, &from) in z32.iter_mut().zip(z) {
         *to = from as f32;
     }
     match z32.iter().all(|z| z.is_finite()) {
         true => Ok(()),
-        false => Err(NoLight),
+        false => Err(Failed::NoLight),
     }
 }

@@ -4,7 +4,7 @@
 //! ln p, means and parameters of all pixels take one evaluation of the net, drawing takes the work of one
 //! (see [`crate::causal`]). Heads are computed in f64.
 
-use super::{NoLight, Observed, Scratch, Sizes};
+use super::{Failed, Observed, Scratch, Sizes};
 use crate::causal::CausalPlan;
 use crate::error::LoadError;
 use crate::kernels::Simd;
@@ -125,7 +125,7 @@ impl Engine {
         scratch: &mut Scratch,
         image: &mut [f32],
         mut visit: impl FnMut(usize, &[f64]),
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         let Scratch { sampler, u, .. } = scratch;
         let state = sampler.as_mut().expect("made by `scratch`");
         let mut rng = Philox::new(seed, id, Stream::Pixel);
@@ -144,7 +144,7 @@ impl Engine {
         });
         match finite {
             true => Ok(()),
-            false => Err(NoLight),
+            false => Err(Failed::NoLight),
         }
     }
 }
@@ -179,7 +179,7 @@ impl super::Engine for Engine {
         _context: &[f32],
         _scratch: &mut Scratch,
         _z: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         unreachable!("{NO_LATENT}")
     }
 
@@ -193,7 +193,7 @@ impl super::Engine for Engine {
         _context: &[f32],
         _scratch: &mut Scratch,
         _out: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         unreachable!("{NO_LATENT}")
     }
 
@@ -204,7 +204,7 @@ impl super::Engine for Engine {
         _scratch: &mut Scratch,
         _mean: &mut [f32],
         _log_variance: &mut [f32],
-    ) {
+    ) -> Result<(), DrawError> {
         unreachable!("{NO_LATENT}")
     }
 

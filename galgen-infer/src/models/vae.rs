@@ -3,7 +3,7 @@
 
 use super::bound::{LN_2PI, clamp_log_variance, importance_weighted, log_normal};
 use super::light::Light;
-use super::{NoLight, Observed, Scratch, Sizes, rounded};
+use super::{Failed, Observed, Scratch, Sizes, rounded};
 use crate::error::LoadError;
 use crate::kernels::Simd;
 use crate::lower::Plan;
@@ -59,14 +59,14 @@ impl Engine {
         context: &[f32],
         plans: &mut [f32],
         out: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         self.decoder.run(z, context, out, plans);
         match &self.light {
             Some(light) => light.normalise(out),
             None if out.iter().all(|v| v.is_finite()) => Ok(()),
             None => {
                 out.fill(0.0);
-                Err(NoLight)
+                Err(Failed::NoLight)
             }
         }
     }
@@ -77,7 +77,7 @@ impl Engine {
         context: &[f32],
         plans: &mut [f32],
         out: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         self.decode_parameters(z, context, plans, out)?;
         if self.config.likelihood == Likelihood::Bernoulli {
             for pixel in out {
@@ -165,7 +165,7 @@ impl super::Engine for Engine {
         _context: &[f32],
         scratch: &mut Scratch,
         z: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         scratch.z.fill_with(|| rng.normal());
         if let Some(prior) = &self.prior {
             prior.generate(&mut scratch.z);
@@ -189,7 +189,7 @@ impl super::Engine for Engine {
         context: &[f32],
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<(), NoLight> {
+    ) -> Result<(), Failed> {
         self.decode_mean(z, context, &mut scratch.plans, out)
     }
 
@@ -200,7 +200,7 @@ impl super::Engine for Engine {
         scratch: &mut Scratch,
         mean: &mut [f32],
         log_variance: &mut [f32],
-    ) {
+    ) -> Result<(), DrawError> {
         let latent = self.config.latent;
         self.encode_into(stamp, context, scratch);
         mean.copy_from_slice(&scratch.code[..latent]);
@@ -208,6 +208,7 @@ impl super::Engine for Engine {
             Posterior::Gaussian => log_variance.copy_from_slice(&scratch.code[latent..]),
             Posterior::Point => log_variance.fill(f32::NEG_INFINITY),
         }
+        Ok(())
     }
 
     fn log_prob_latent(&self, z: &[f64], _context: &[f32], scratch: &mut Scratch) -> f64 {
@@ -232,7 +233,7 @@ impl super::Engine for Engine {
             } = scratch;
             let log_pixels = match self.decode_parameters(z32, context, plans, stamp) {
                 Ok(()) => self.log_pixels(observed, stamp),
-                Err(NoLight) => f64::NEG_INFINITY,
+                Err(_) => f64::NEG_INFINITY,
             };
             log_pixels + log_prior
         }))

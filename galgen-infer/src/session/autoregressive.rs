@@ -3,7 +3,7 @@
 
 use super::{Pixels, Session, finite};
 use crate::model::DrawError;
-use crate::models::{NoLight, pixel_cnn};
+use crate::models::pixel_cnn;
 use galgen_core::condition::Flags;
 
 impl Session {
@@ -161,9 +161,9 @@ impl Session {
                 out[i] = engine.head().mean(parameters) as f32;
             }
         });
-        drawn.map_err(|NoLight| {
+        drawn.map_err(|failed| {
             out.fill(0.0);
-            DrawError::NoLight { id: key[1] }
+            failed.of_object(key[1])
         })?;
         if pixels == Pixels::Drawn {
             out.copy_from_slice(shape);

@@ -53,7 +53,7 @@ impl Session {
                 &mut out[start * stamp..end * stamp],
             );
             for i in 0..count {
-                let decoded = self.decoded[i].map_err(|_| DrawError::NoLight { id: 0 });
+                let decoded = self.decoded[i].map_err(|failed| failed.of_latent());
                 report(start + i, decoded.map(|()| self.flags[i]));
             }
             start = end;
@@ -119,7 +119,7 @@ impl Session {
                 } else if drawn.is_err() {
                     image.fill(0.0);
                 }
-                let drawn = drawn.map_err(|_| DrawError::NoLight { id });
+                let drawn = drawn.map_err(|failed| failed.of_object(id));
                 report(start + i, drawn.map(|()| self.flags[i]));
             }
             start = end;
