@@ -21,6 +21,7 @@ mod affine;
 mod error;
 pub(crate) mod fft;
 mod noise;
+mod points;
 mod poisson;
 mod psf;
 mod renderer;

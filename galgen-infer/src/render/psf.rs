@@ -169,6 +169,11 @@ impl Psf {
             .unwrap_or(MAX_OVERSAMPLING)
     }
 
+    /// Whether the function is as wide on a grid of `step` arcsec as kernels of points need it.
+    pub(super) fn smooths(&self, step: f64) -> bool {
+        self.fwhm() / step >= SAMPLES_PER_FWHM * (1.0 - 1e-9)
+    }
+
     /// Radius of the kernel in fine pixels of `step` arcsec, at most `limit`.
     pub(super) fn radius(&self, step: f64, limit: usize) -> usize {
         let arcsec = match &self.0 {
@@ -231,7 +236,7 @@ impl Image {
             width: side,
             height: side,
         };
-        Resampler::new(self.width, self.height).deposit(&self.values, &map, &mut target);
+        Resampler::new(self.width, self.height).deposit(&self.values, &map, false, &mut target);
         values.iter_mut().for_each(|v| *v = v.max(0.0));
         sharpen(&mut values, side, 1);
         sharpen(&mut values, side, side);

@@ -46,7 +46,8 @@ pub struct Rendered {
 /// is GalSim): second moments are `A M A^T` to 5e-5 of their size and centroids right to 2e-5 of the
 /// galaxy's rms radius; pixels of an exponential disc with a half-light radius of 8 pixels are right to 5e-3 of
 /// the peak outside its innermost 3 pixels, and to 4e-2 there and at star-like knots (sigma 0.9 pixels of the
-/// stamp), of which a stamp does not tell more. Behind a PSF of 9 pixels of the stamp 4e-4 of the peak is left.
+/// stamp), of which a stamp does not tell more. Behind a PSF of 9 pixels of the stamp 4e-4 of the peak is left. A galaxy much
+/// smaller than the PSF, wherever in a pixel it lies, is right to 2e-3 of the peak.
 ///
 /// With a PSF the light is deposited on a grid `k` times finer (`k` odd, 1 to 9, at least 4 fine pixels
 /// per FWHM where that allows it) with a margin as wide as the kernel, convolved by FFT in `f64` without
@@ -60,6 +61,8 @@ pub struct Renderer {
     oversampling: usize,
     /// Fine pixels around the grid on every side.
     margin: usize,
+    /// Whether the PSF is wide in fine pixels.
+    smoothed: bool,
     resampler: Resampler,
     /// The grid and its margins, fine. // (height, width)
     fine: Vec<f64>,
@@ -159,6 +162,8 @@ impl Renderer {
             grid,
             oversampling: layout.oversampling,
             margin: layout.margin,
+            smoothed: psf
+                .is_some_and(|psf| psf.smooths(grid.pixel_scale / layout.oversampling as f64)),
             resampler: Resampler::new(side, side),
             fine: vec![0.0; layout.fine[0] * layout.fine[1]],
             convolver: psf.map(|psf| convolver(psf, &grid, &layout)),
@@ -252,7 +257,9 @@ impl Renderer {
             width,
             height,
         };
-        let whole = self.resampler.deposit(stamp, map, &mut target);
+        let whole = self
+            .resampler
+            .deposit(stamp, map, self.smoothed, &mut target);
         if let Some(convolver) = &mut self.convolver {
             convolver.convolve(&mut self.fine, width, height);
         }

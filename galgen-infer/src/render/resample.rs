@@ -12,7 +12,11 @@
 //! Where the map enlarges cells beyond [`MAX_CELL`] target pixels, the stamp is first halved into finer
 //! cells by the same reconstruction, repeatedly (average-interpolating subdivision, whose limit is
 //! continuous), so that magnified galaxies show no facets.
+//!
+//! Where a point-spread function follows, a galaxy whose cells are small on its target is deposited as points,
+//! see [`points`]: pixels would forget where in them a cell lies.
 
+use super::points::Points;
 use crate::kernels::Simd;
 use crate::kernels::lanes::{Kernel, Lanes};
 use alloc::vec;
@@ -24,6 +28,8 @@ const MAX_CELL: f64 = 1.5;
 const MAX_REFINEMENTS: u32 = 3;
 /// Side of a refined stamp at most, in cells.
 const MAX_REFINED_SIDE: usize = 1024;
+/// Side of a cell on the target, in pixels, up to which it may be deposited as a point.
+const MAX_POINT: f64 = 0.5;
 
 /// Width of a cell on the target, in pixels, below which the rounding of coordinates would show in its
 /// area, and it is deposited as its bounding box, no side of which is smaller than this.
@@ -84,11 +90,13 @@ impl Resampler {
     }
 
     /// Adds the light of `stamp` (values that are not above 0 count as 0) to `target`, and returns the
-    /// whole flux of the stamp, inside the target or not.
+    /// whole flux of the stamp, inside the target or not. `smoothed` if a point-spread function that is wide on the
+    /// target follows.
     pub(super) fn deposit(
         &mut self,
         stamp: &[f32],
         map: &PixelMap,
+        smoothed: bool,
         target: &mut Target<'_>,
     ) -> f64 {
         let mut flux = 0.0;
@@ -97,6 +105,11 @@ impl Resampler {
             flux += *cell;
         }
         let (mut width, mut height) = (self.width, self.height);
+        if smoothed && largest_side(&map.matrix) <= MAX_POINT {
+            let cells = &self.cells[..width * height];
+            self.simd.dispatch(Points::new(cells, width, map, target));
+            return flux;
+        }
         let mut matrix = map.matrix;
         for _ in 0..self.refinements {
             if largest_side(&matrix) <= MAX_CELL {

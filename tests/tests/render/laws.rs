@@ -200,6 +200,60 @@ fn variances_of_galaxy_and_gaussian_psf_add() {
     }
 }
 
+/// A galaxy far smaller than the pixels, anywhere in them: what is seen is the PSF, with the galaxy's own variance, where the
+/// galaxy is. At 0.8 arcsec the fine grid is the grid itself, below it is three times finer.
+#[test]
+fn small_galaxies_are_seen_where_they_are() {
+    let (side, scale) = (41usize, 0.2);
+    let native = gaussian(48, 6.0, 4.0);
+    let mut rng = Philox::new(5, 0, Stream::Training);
+    for (fwhm, size) in [
+        (0.8, 1e-4),
+        (0.8, 0.004),
+        (0.8, 0.016),
+        (0.799, 1e-4),
+        (0.799, 0.004),
+        (1.3, 0.01),
+        (0.5, 1e-4),
+    ] {
+        let mut r = renderer(48, side, side, scale, Some(&Psf::gaussian(fwhm).unwrap()));
+        let affine = Affine::scale(size).unwrap();
+        let edges = [[0.1, 0.0], [0.09, -0.1], [0.0, 0.0], [0.0999, 0.0334]];
+        let random = (0..20).map(|_| [0.4 * rng.uniform() - 0.2, 0.4 * rng.uniform() - 0.2]);
+        for offset in edges.into_iter().chain(random.collect::<Vec<_>>()) {
+            let (found, _) = draw(&mut r, &native, &affine, offset);
+            // Light of a Gaussian in each pixel along an axis, in pixels.
+            let along = |own: f64, offset: f64| -> Vec<f64> {
+                let psf = fwhm / (8.0 * std::f64::consts::LN_2).sqrt();
+                let sigma = psf.hypot(own * size) / scale;
+                let norm = 1.0 / (sigma * (2.0 * std::f64::consts::PI).sqrt());
+                let centre = 0.5 * (side as f64 - 1.0) + offset / scale;
+                let pixel = |i: usize| -> f64 {
+                    let part = |k: usize| (k as f64 + 0.5) / 40.0 - 0.5 + i as f64 - centre;
+                    let value = |x: f64| norm * (-0.5 * (x / sigma).powi(2)).exp();
+                    (0..40).map(|k| value(part(k)) / 40.0).sum()
+                };
+                (0..side).map(pixel).collect()
+            };
+            let (x, y) = (along(6.0, offset[0]), along(4.0, offset[1]));
+            let peak =
+                x.iter().fold(0.0f64, |m, v| m.max(*v)) * y.iter().fold(0.0f64, |m, v| m.max(*v));
+            for (i, &v) in found.iter().enumerate() {
+                let error = (f64::from(v) - x[i % side] * y[i / side]) / peak;
+                assert!(
+                    error.abs() < 2e-3,
+                    "fwhm {fwhm}, cells of {size}, at {offset:?}: pixel {i} off by {error}"
+                );
+            }
+            let (_, centre, _) = moments(&found, side);
+            for i in 0..2 {
+                let error = centre[i] - offset[i] / scale;
+                assert!(error.abs() < 1e-4, "fwhm {fwhm}, cells of {size}: {error}");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_image_of_a_psf_does_what_the_psf_does() {
     let native = gaussian(32, 3.0, 2.0);
