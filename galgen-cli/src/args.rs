@@ -29,7 +29,7 @@ Columns (looked for by name without regard to case; --column ROLE=COLUMN names a
   magnitude          instead of it, if there is a --zero-point: AB magnitude (mag, mag_auto)
   position_angle     degrees from +x towards +y (pa, theta, phi; else 0)
   g1, g2             reduced shear (else 0)
-  magnification      (mu; else 1)
+  magnification      (else 1)
 and the conditions of the model (see `galgen inspect`); for the default model:
   axis_ratio         minor over major axis, above 0 and at most 1 (q, ba, b_a)
   concentration      C = 5 log10(r80 / r20) (c)
@@ -355,7 +355,8 @@ pub struct CompleteArgs {
     /// for each
     #[arg(long, value_name = "FILE")]
     pub mask: Option<PathBuf>,
-    /// Seed of the drawn pixels
+    /// Seed of the drawn pixels. An image that the model drew itself comes back under the seed it was drawn with: take
+    /// another one
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Also write a sheet of the first stamps

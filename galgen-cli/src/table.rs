@@ -4,14 +4,12 @@
 use crate::failure::Failure;
 use crate::flags;
 use crate::model_file::ModelFile;
-use fitsio_pure::checksum::stamp_checksum;
-use fitsio_pure::header::{Card, serialize_header};
+use fitsio_pure::header::Card;
 use fitsio_pure::value::Value;
 use galgen_core::condition::{Condition, Flags};
+use galgen_io::fits::{hdu, unsigned_zero};
 use std::path::Path;
 
-/// Length of a FITS block in bytes.
-const BLOCK: usize = 2880;
 /// Bytes of the column `problem` in FITS; longer text is cut.
 const PROBLEM: usize = 120;
 
@@ -259,8 +257,7 @@ fn table_cards(
         cards.push(text(&format!("TTYPE{i}"), name, ""));
         cards.push(text(&format!("TFORM{i}"), format, ""));
         if *name == "id" {
-            let zero = Value::Float(9_223_372_036_854_775_808.0);
-            cards.push(card(&format!("TZERO{i}"), zero, "unsigned"));
+            cards.push(unsigned_zero(i));
         }
         if !unit.is_empty() {
             cards.push(text(&format!("TUNIT{i}"), unit, ""));
@@ -283,13 +280,4 @@ fn text(keyword: &str, value: &str, comment: &str) -> Card {
         Value::String(value.chars().map(ascii).collect()),
         comment,
     )
-}
-
-/// Header and data, with checksums, as whole blocks.
-fn hdu(cards: &[Card], data: &[u8]) -> Vec<u8> {
-    let cards = stamp_checksum(cards, data);
-    let mut bytes = serialize_header(&cards).expect("mandatory cards come first");
-    bytes.extend(data);
-    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
-    bytes
 }

@@ -314,14 +314,15 @@ const SERSIC_TABLE: [(f64, f64); 13] = [
 ];
 
 /// Concentration of a Sersic profile of index `n`, by linear interpolation in a table for
-/// 0.3 <= n <= 8; outside, the nearest end is returned. Within 0.02 of direct integration.
+/// 0.3 <= n <= 8; outside, the nearest end is returned, and NaN for 0 and below, which is no profile. Within 0.02 of
+/// direct integration.
 ///
 /// Use it where a catalogue gives a Sersic index and a model asks for `concentration`. Real galaxies
 /// of a given fitted index scatter around it (bars, rings, cores, seeing), typically by 0.3.
 pub fn concentration_from_sersic(n: f64) -> f64 {
     let (first, last) = (SERSIC_TABLE[0], SERSIC_TABLE[SERSIC_TABLE.len() - 1]);
-    if n.is_nan() {
-        return n;
+    if n.is_nan() || n <= 0.0 {
+        return f64::NAN;
     }
     if n <= first.0 {
         return first.1;
@@ -384,7 +385,10 @@ mod tests {
         }
         assert_eq!(concentration_from_sersic(0.1), SERSIC_TABLE[0].1);
         assert_eq!(concentration_from_sersic(20.0), SERSIC_TABLE[12].1);
-        assert!(concentration_from_sersic(f64::NAN).is_nan());
+        // NaN, and the sentinels of catalogues.
+        for none in [f64::NAN, 0.0, -1.0, -99.0] {
+            assert!(concentration_from_sersic(none).is_nan());
+        }
     }
 
     fn two() -> Conditions {

@@ -67,7 +67,8 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("position_angle", &["pa", "theta", "phi"]),
     ("g1", &[]),
     ("g2", &[]),
-    ("magnification", &["mu"]),
+    // Not `mu`, which is a surface brightness or a distance modulus elsewhere.
+    ("magnification", &[]),
     ("axis_ratio", &["q", "ba", "b_a"]),
     ("concentration", &["c"]),
     ("sersic", &["n", "sersic_n"]),
@@ -77,6 +78,9 @@ const ALIASES: &[(&str, &[&str])] = &[
 const ARCSEC: &[&str] = &["arcsec", "arcsecs", "arcsecond", "arcseconds", "asec"];
 /// Spellings of TUNIT that mean degrees.
 const DEGREES: &[&str] = &["deg", "degs", "degree", "degrees"];
+
+/// Spellings of TUNIT of a pure number.
+const PURE: &[&str] = &["1", "none", "dimensionless"];
 
 /// Roles that every catalogue may have; the conditions come on top.
 const FIXED: &[&str] = &[
@@ -273,6 +277,16 @@ impl Resolver<'_> {
             return self.magnitudes(origin);
         }
         if let Some(origin) = self.find("flux")? {
+            if let Origin::Column(at, _) = &origin
+                && self
+                    .table
+                    .unit(self.columns[*at])
+                    .to_lowercase()
+                    .contains("mag")
+            {
+                let expected = "a linear unit (--column magnitude=COLUMN, with a --zero-point, for magnitudes)";
+                self.check_unit("flux", &origin, expected, &[])?;
+            }
             return Ok((origin, None));
         }
         match self.find("magnitude")? {
@@ -444,6 +458,7 @@ impl Roles {
         let g1 = r.or_default("g1", 0.0)?;
         let g2 = r.or_default("g2", 0.0)?;
         let magnification = r.or_default("magnification", 1.0)?;
+        r.check_unit("magnification", &magnification, "a pure number", PURE)?;
         let conditions = spec
             .conditions
             .iter()

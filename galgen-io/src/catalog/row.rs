@@ -105,7 +105,13 @@ impl Cells<'_> {
         };
         match value {
             Some(v) if v.is_finite() && good(v) => Ok(v),
-            _ => Err(self.problem(column, &shown, format!("expected {expected}"))),
+            _ => {
+                let text = match shown {
+                    Value::Text(_) => "text, ",
+                    _ => "",
+                };
+                Err(self.problem(column, &shown, format!("{text}expected {expected}")))
+            }
         }
     }
 

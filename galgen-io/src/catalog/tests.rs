@@ -22,7 +22,7 @@ fn read(name: &str, text: &str, spec: &CatalogSpec) -> CatalogChunk {
         .unwrap()
 }
 
-const HEAD: &str = "id,hlr,flux,pa,g1,g2,mu,q,c\n";
+const HEAD: &str = "id,hlr,flux,pa,g1,g2,magnification,q,c\n";
 
 #[test]
 fn usual_names_are_found_and_order_is_kept() {
@@ -87,8 +87,8 @@ fn every_bad_value_is_reported_with_row_id_and_column() {
         ("9,1,1,nan,0,0,1,1,3", "pa"),
         ("10,1,1,0,1,0,1,1,3", "g1"),
         ("11,1,1,0,0.8,0.8,1,1,3", "g2"),
-        ("12,1,1,0,0,0,0,1,3", "mu"),
-        ("13,1,1,0,0,0,-1,1,3", "mu"),
+        ("12,1,1,0,0,0,0,1,3", "magnification"),
+        ("13,1,1,0,0,0,-1,1,3", "magnification"),
         ("14,1,1,0,0,0,1,0,3", "q"),
         ("15,1,1,0,0,0,1,1.01,3", "q"),
         ("16,1,1,0,0,0,1,-0.5,3", "q"),

@@ -12,6 +12,7 @@ pub(crate) mod write;
 pub use hdu::{Hdu, HduKind, HduSelect};
 pub use header::Header;
 pub use read::{FitsFile, Image, read_image};
+pub use write::{hdu, unsigned_zero};
 
 use std::path::PathBuf;
 

@@ -56,6 +56,34 @@ pub(crate) fn card(keyword: &str, value: Value, comment: &str) -> Card {
     card
 }
 
+/// 2^63, which makes the column `i` (from 1 on) of signed numbers one of unsigned ones.
+pub fn unsigned_zero(i: usize) -> Card {
+    let zero = Value::Float(UNSIGNED);
+    card(&format!("TZERO{i}"), zero, UNSIGNED_COMMENT)
+}
+
+const UNSIGNED_COMMENT: &str = "unsigned";
+const UNSIGNED: f64 = 9_223_372_036_854_775_808.0;
+
+/// A header in whole blocks. 2^63 is a whole number, as the standard wants it for unsigned columns: readers that take a table
+/// apart lose the last digits of a float, and then the column.
+///
+/// # Panics
+/// If the mandatory cards do not come first.
+fn serialize(cards: &[Card]) -> Vec<u8> {
+    let mut bytes = serialize_header(cards).expect("mandatory cards come first");
+    for card in bytes.as_chunks_mut::<80>().0 {
+        let text = std::str::from_utf8(card).expect("headers are ASCII");
+        let value = text[10..].split('/').next().unwrap_or_default().trim();
+        if text.starts_with("TZERO") && value.parse() == Ok(UNSIGNED) {
+            // Right-justified in columns 11 to 30.
+            let whole = format!("{}{:>20} / {UNSIGNED_COMMENT}", &text[..10], 1u64 << 63);
+            card.copy_from_slice(format!("{whole:80}").as_bytes());
+        }
+    }
+    bytes
+}
+
 pub(crate) fn valid_keyword(keyword: &str) -> bool {
     (1..=8).contains(&keyword.len())
         && keyword
@@ -84,12 +112,25 @@ pub(crate) fn header_blocks(cards: &[Card], data: Checksum) -> Vec<u8> {
             Value::String(data.value().to_string()),
             "data unit checksum",
         ));
-        serialize_header(&all).expect("mandatory cards come first")
+        serialize(&all)
     };
     // Data are padded with zeros to a block, so the header begins a new word.
     let mut total = Checksum { phase: 0, ..data };
     total.add(&with("0000000000000000"));
     with(std::str::from_utf8(&encode_checksum(total.value(), true)).expect("ASCII"))
+}
+
+/// An HDU of these cards and data, with checksums, in whole blocks.
+///
+/// # Panics
+/// If the mandatory cards do not come first.
+pub fn hdu(cards: &[Card], data: &[u8]) -> Vec<u8> {
+    let mut sum = Checksum::default();
+    sum.add(data);
+    let mut bytes = header_blocks(cards, sum);
+    bytes.extend(data);
+    bytes.extend(padding(data.len() as u64));
+    bytes
 }
 
 /// Zero bytes that fill the last block of a data unit.

@@ -114,6 +114,9 @@ fn every_hdu_sums_to_minus_zero() {
             .collect();
         assert_eq!(starts.len(), 3);
         starts.push(bytes.len());
+        // astropy, taking the table apart, turns a float into another one.
+        let zero = b"TZERO1  =  9223372036854775808 / unsigned";
+        assert!(bytes.windows(zero.len()).any(|card| card == zero));
         for pair in starts.windows(2) {
             let sum = fitsio_pure::checksum::checksum_blocks(&bytes[pair[0]..pair[1]]);
             assert_eq!(sum, u32::MAX, "HDU at byte {}", pair[0]);

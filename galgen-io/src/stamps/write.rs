@@ -8,7 +8,7 @@ use fitsio_pure::value::Value;
 
 use super::{INDEX_HDU, Provenance, STAMPS_HDU, StampError};
 use crate::atomic::AtomicFile;
-use crate::fits::write::{Checksum, card, header_blocks, padding};
+use crate::fits::write::{Checksum, card, header_blocks, padding, unsigned_zero};
 
 /// Endings of other kinds of files, under which a FITS file would be taken for one of them.
 const OTHER_ENDINGS: [&str; 6] = ["npy", "csv", "png", "safetensors", "html", "json"];
@@ -310,8 +310,7 @@ impl StampWriter {
             cards.push(text("TTYPE", &column.name, &column.comment));
             cards.push(text("TFORM", &column.kind.format(), ""));
             if column.kind == CellKind::U64 {
-                let zero = Value::Float(9_223_372_036_854_775_808.0);
-                cards.push(card(&format!("TZERO{}", i + 1), zero, "unsigned"));
+                cards.push(unsigned_zero(i + 1));
             }
             if !column.unit.is_empty() {
                 cards.push(text("TUNIT", &column.unit, ""));
