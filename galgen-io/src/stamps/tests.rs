@@ -115,8 +115,9 @@ fn every_hdu_sums_to_minus_zero() {
         assert_eq!(starts.len(), 3);
         starts.push(bytes.len());
         // astropy, taking the table apart, turns a float into another one.
-        let zero = b"TZERO1  =  9223372036854775808 / unsigned";
-        assert!(bytes.windows(zero.len()).any(|card| card == zero));
+        let text = String::from_utf8_lossy(&bytes);
+        let zero = text.find("TZERO").map(|at| &text[at..at + 41]);
+        assert_eq!(zero, Some("TZERO2  =  9223372036854775808 / unsigned"));
         for pair in starts.windows(2) {
             let sum = fitsio_pure::checksum::checksum_blocks(&bytes[pair[0]..pair[1]]);
             assert_eq!(sum, u32::MAX, "HDU at byte {}", pair[0]);
