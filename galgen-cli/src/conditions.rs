@@ -65,8 +65,14 @@ pub fn conditions(card: &Card, entry: &Entry, stamp: &[f32]) -> Result<Vec<f64>,
                 Given::Value(value) => Some(value),
                 Given::Measured(measure) => axis_ratio.and_then(|q| measure.on(&light, side, q)),
             };
-            let cause = "cannot be measured on this stamp, expected a galaxy with positive flux";
-            value.ok_or_else(|| format!("{} {cause}", condition.name))
+            value.ok_or_else(|| {
+                let bad = light.iter().find(|pixel| !pixel.is_finite());
+                let found = bad.map_or(String::new(), |pixel| format!(", a pixel of which is {pixel}"));
+                format!(
+                    "{} cannot be measured on this stamp{found}, expected a galaxy with positive flux",
+                    condition.name
+                )
+            })
         })
         .collect()
 }
