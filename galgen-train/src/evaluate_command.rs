@@ -30,8 +30,12 @@ pub struct EvaluateArgs {
     /// Seed of the drawn galaxies, the noise and the random splits
     #[arg(long, default_value_t = SEED)]
     pub seed: u64,
-    /// Write the summary into the model's card (`galgen inspect --json`, key `evaluation`)
+    /// Judge the held-out galaxies' own reconstructions in place of drawn galaxies: what is missing in these, the autoencoder has
+    /// not learned; what is missing only in drawn ones, the density of its latent
     #[arg(long)]
+    pub reconstructions: bool,
+    /// Write the summary into the model's card (`galgen inspect --json`, key `evaluation`)
+    #[arg(long, conflicts_with = "reconstructions")]
     pub write_card: bool,
     /// Only errors on the terminal
     #[arg(long)]
@@ -53,9 +57,14 @@ pub fn run(args: &EvaluateArgs) -> Result<(), String> {
         .collect::<Result<Vec<_>, _>>()?;
     let samples = Samples::new(&sets, &recipe.data.conditions, recipe.data.validation)?;
     drop(sets);
+    let command = command(&args.model, &args.recipe, args.seed);
     let options = Options {
         seed: args.seed,
-        command: command(&args.model, &args.recipe, args.seed),
+        command: match args.reconstructions {
+            true => format!("{command} --reconstructions"),
+            false => command,
+        },
+        reconstructions: args.reconstructions,
         quiet: args.quiet,
     };
     let evaluation = evaluate(&model, &samples, &options)?;

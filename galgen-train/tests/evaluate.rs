@@ -101,6 +101,17 @@ fn the_report_is_whole_and_repeats_and_the_card_tells_of_it() {
             ["one", "two"].map(|out| std::fs::read(folder.join(out).join(file)).expect(file));
         assert!(one == two, "{file} depends on the number of threads");
     }
+    let own = evaluate(&folder, "own", "2", &["--reconstructions"]);
+    assert!(own.status.success());
+    let own: Value =
+        serde_json::from_str(&read(&folder.join("own/evaluation.json"))).expect("JSON");
+    let about = |of: &Value| of["about"].as_str().expect("text").contains("not drawn");
+    assert!(
+        about(&own)
+            && own["command"]
+                .as_str()
+                .is_some_and(|c| c.ends_with("--reconstructions"))
+    );
     let other = evaluate(&folder, "other", "2", &["--seed", "2"]);
     assert!(other.status.success(), "{other:?}");
     let name = "evaluation.json";

@@ -1,6 +1,8 @@
 //! Intrinsic stamps from the engine, exactly as large and as turned as the training stamps are.
 
+use super::held_out::HeldOut;
 use galgen_core::object::{Object, SizeDefinition};
+use galgen_core::rng::{Philox, Stream};
 use galgen_infer::render::{Grid, Renderer};
 use galgen_infer::{Drawn, Model, Session};
 use std::sync::Arc;
@@ -61,5 +63,30 @@ impl Artist {
             )
             .map_err(|e| e.to_string())?;
         Ok((stamp, drawn))
+    }
+
+    /// The light that the model sees in the stamp of `galaxy`: a draw of its latent's posterior, decoded. // (side, side)
+    pub fn reconstruct(&mut self, seed: u64, galaxy: &HeldOut) -> Result<Vec<f32>, String> {
+        let session = &mut self.session;
+        let model = session.model().clone();
+        let mut latent = vec![0.0; model.latent()];
+        let mut log_variance = latent.clone();
+        if model.takes_psf() {
+            let set = session.set_psf(galaxy.psf, galaxy.psf.len().isqrt());
+            set.map_err(|e| e.to_string())?;
+        }
+        let (stamp, conditions) = (galaxy.stamp, galaxy.conditions);
+        session
+            .encode(stamp, conditions, &mut latent, &mut log_variance)
+            .map_err(|e| e.to_string())?;
+        let mut rng = Philox::new(seed, galaxy.id, Stream::Posterior);
+        for (z, variance) in latent.iter_mut().zip(&log_variance) {
+            *z += ((0.5 * f64::from(*variance)).exp() * rng.normal()) as f32;
+        }
+        let mut light = vec![0.0; stamp.len()];
+        session
+            .decode(&latent, conditions, &mut light)
+            .map_err(|e| e.to_string())?;
+        Ok(light)
     }
 }

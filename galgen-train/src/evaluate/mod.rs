@@ -52,6 +52,8 @@ pub struct Options {
     pub seed: u64,
     /// The command that repeats it, for the report and the card.
     pub command: String,
+    /// Held-out galaxies' own reconstructions in place of drawn galaxies: what a better prior could not mend.
+    pub reconstructions: bool,
     /// No progress bar.
     pub quiet: bool,
 }
@@ -71,6 +73,8 @@ pub struct Provenance {
     pub program: &'static str,
     /// Seed of the drawn galaxies, the noise and the random splits.
     pub seed: u64,
+    /// See [`Options::reconstructions`].
+    pub reconstructions: bool,
     /// Number of training stamps.
     pub training: usize,
     /// Number of held-out stamps.
@@ -147,8 +151,13 @@ pub fn evaluate(
             |artist, (galaxy, asked)| {
                 let artist = artist.as_mut().map_err(|e| e.clone())?;
                 let conditions = galaxy.conditions;
-                let (light, _) =
-                    artist.draw(seed, galaxy.id, conditions, asked.half_light_radius)?;
+                let light = match options.reconstructions {
+                    true => artist.reconstruct(seed, galaxy)?,
+                    false => {
+                        let size = asked.half_light_radius;
+                        artist.draw(seed, galaxy.id, conditions, size)?.0
+                    }
+                };
                 let seen = match intrinsic {
                     true => galaxy.blurred(&light),
                     false => light.clone(),
@@ -230,6 +239,7 @@ pub fn evaluate(
             command: options.command.clone(),
             program: concat!("galgen-train ", env!("CARGO_PKG_VERSION")),
             seed,
+            reconstructions: options.reconstructions,
             training: samples.training.len(),
             held_out: held_out.len(),
         },

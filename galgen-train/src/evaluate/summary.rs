@@ -108,9 +108,14 @@ impl Evaluation {
             .map(|r| (r.name.clone(), r.short_json()));
         let p = &self.provenance;
         json!({
-            "about": "one galaxy drawn for each held-out galaxy under its own conditions, through its PSF and noise; \
-                      Wasserstein distance to the held-out galaxies, of random halves of them (floor, scaled to the size) and of \
-                      their best-fit Sersic galaxies",
+            "about": format!(
+                "{}, through its PSF and noise; Wasserstein distance to the held-out galaxies, of random halves of them \
+                 (floor, scaled to the size) and of their best-fit Sersic galaxies",
+                match p.reconstructions {
+                    true => "each held-out galaxy's own reconstruction (not drawn)",
+                    false => "one galaxy drawn for each held-out galaxy under its own conditions",
+                }
+            ),
             "command": p.command,
             "program": p.program,
             "seed": p.seed,

@@ -41,6 +41,7 @@ pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<M
     let options = evaluate::Options {
         seed: SEED,
         command: format!("galgen-train fit, recipe {}", setup.recipe.name),
+        reconstructions: false,
         quiet: training.quiet,
     };
     let evaluation = evaluate(&model, &setup.samples, &options).map_err(FitError::File)?;

@@ -41,10 +41,19 @@ const PLANES_NOTE: &str = "<p class=\"note\">Lines are medians, bands 16 to 84 %
 
 fn heading(e: &Evaluation) -> String {
     let n = e.held_out.len();
+    let (title, made) = match e.provenance.reconstructions {
+        true => (
+            "reconstructions of held-out galaxies against these",
+            "What is called drawn below is each held-out galaxy's own reconstruction, a draw of its latent's posterior. It was",
+        ),
+        false => (
+            "drawn against held-out galaxies",
+            "One galaxy was drawn for each held-out galaxy under its own conditions,",
+        ),
+    };
     format!(
-        "<h1>{}: drawn against held-out galaxies</h1>\n<p>One galaxy was drawn for each of {n} held-out \
-         galaxies under its own conditions, seen through that galaxy's point-spread function and noise and its \
-         masked pixels replaced as its own are; both were measured alike. Two yardsticks are measured in the same run: \
+        "<h1>{}: {title}</h1>\n<p>{made} seen through that galaxy's point-spread function and noise and its \
+         masked pixels replaced as its own are; both, {n} of each, were measured alike. Two yardsticks are measured in the same run: \
          real against real galaxies (the floor, what chance leaves between two samples of this size) and the best-fit \
          Sersic galaxy of each held-out galaxy, observed in the same way.</p>\n",
         escaped(&e.provenance.model)
