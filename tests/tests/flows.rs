@@ -454,3 +454,28 @@ fn flow_of_nothing() -> FlowModel {
         .build(&columns(3), 3)
         .expect("a flow")
 }
+
+/// What has no latent is refused, in words, and leaves no number that looks like one.
+#[test]
+fn what_cannot_be_encoded_is_refused() {
+    let coupling = FlowNetwork::Coupling {
+        blocks: 1,
+        hidden: vec![4],
+        activation: Act::Tanh,
+        map: ElementMap::Additive,
+        mix: Mix::Permutation,
+    };
+    let flow = FlowPreset {
+        logit: Some(0.05),
+        ..preset(coupling, Base::Normal)
+    };
+    let model = flow.build(&columns(2), 0).expect("a flow");
+    let mut session = session(model, columns(2), Conditions::default(), 3);
+    let mut code = [[0.0; 2]; 2];
+    let [mean, spread] = &mut code;
+    session
+        .encode(&[0.2, 1.0], &[], mean, spread)
+        .expect("inside");
+    let outside = session.encode(&[0.2, 2.0], &[], mean, spread);
+    assert_eq!(outside, Err(DrawError::Outside));
+}

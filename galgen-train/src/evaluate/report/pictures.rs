@@ -91,7 +91,10 @@ pub fn samples_sheet(e: &Evaluation) -> Canvas {
     let panels = [
         Panel::new("held-out galaxies", shown().map(|i| &e.held_out[i][..])),
         Panel::new(
-            "drawn under the same conditions, before PSF and noise",
+            match e.provenance.reconstructions {
+                true => "their own reconstructions, before PSF and noise",
+                false => "drawn under the same conditions, before PSF and noise",
+            },
             shown().map(|i| &e.intrinsic[i][..]),
         ),
     ];
