@@ -42,6 +42,9 @@ in the units of the training data, and the columns of light, size and place are 
   galgen generate --model digits.safetensors --count 100 --out digits.fits --png digits.png
   galgen generate --model digits.safetensors --count 9 --column digit=3 --out threes.fits
 
+Of a FITS file the first table is read (of --psf the first image): FILE.fits[2] and FILE.fits[NAME] name another HDU,
+by its number from 0 or its EXTNAME.
+
 Output: FITS with the cube STAMPS (one plane per row of the catalogue, in its order) and the
 table INDEX with what was asked and drawn. dudx, dudy, dvdx, dvdy map pixels of the stored stamp
 to arcsec on the sky. `flux` is lensed; the sum of a stamp is flux x fraction_inside. `status` is
@@ -192,7 +195,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// Also write a contact sheet of the first stamps
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.png", value_parser = png_file)]
     pub png: Option<PathBuf>,
     /// Column, or number for all rows, that plays a role (repeatable)
     #[arg(long = "column", value_name = "ROLE=COLUMN", value_parser = role_and_column)]
@@ -227,7 +230,8 @@ pub struct GenerateArgs {
         help_heading = "Rendering"
     )]
     pub size: Option<usize>,
-    /// gaussian:FWHM or moffat:FWHM,BETA (arcsec), or FILE.fits, or FILE.fits,ARCSEC_PER_PIXEL
+    /// gaussian:FWHM or moffat:FWHM,BETA (arcsec), or FILE.fits, or FILE.fits,ARCSEC_PER_PIXEL: 4 or more of its
+    /// pixels per FWHM keep its width
     #[arg(
         long,
         value_name = "PSF",
@@ -337,7 +341,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "FILE")]
     pub maps: Option<PathBuf>,
     /// Also write a sheet of the first stamps beside these maps
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.png", value_parser = png_file)]
     pub png: Option<PathBuf>,
 }
 
@@ -360,7 +364,7 @@ pub struct CompleteArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Also write a sheet of the first stamps
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.png", value_parser = png_file)]
     pub png: Option<PathBuf>,
 }
 
@@ -440,7 +444,7 @@ pub struct ReconstructArgs {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Also write a contact sheet of the first stamps
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.png", value_parser = png_file)]
     pub png: Option<PathBuf>,
 }
 
@@ -456,7 +460,7 @@ pub struct DecodeArgs {
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
     /// Also write a contact sheet of the first stamps
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.png", value_parser = png_file)]
     pub png: Option<PathBuf>,
     /// No progress; problems are still listed
     #[arg(long, short)]
@@ -534,6 +538,14 @@ fn role_and_column(text: &str) -> Result<(String, String), String> {
             Ok((role.trim().into(), column.trim().into()))
         }
         _ => Err("expected ROLE=COLUMN, for example half_light_radius=R_E".into()),
+    }
+}
+
+fn png_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(end) if end.eq_ignore_ascii_case("png") => Ok(path),
+        _ => Err("expected a name that ends in .png".into()),
     }
 }
 

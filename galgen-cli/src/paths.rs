@@ -2,6 +2,7 @@
 
 use crate::args::StampArgs;
 use crate::failure::Failure;
+use galgen_io::fits::file_of;
 use std::path::{Path, PathBuf};
 
 /// Two roles for one file would destroy one of them. Files that are not named are left out.
@@ -35,6 +36,7 @@ pub fn distinct_stamps<'a>(
 
 /// The same for every way to write a path, whether the file is there or not.
 fn real(path: &Path) -> PathBuf {
+    let path = &file_of(path);
     let beside = || {
         let folder = match path.parent()? {
             folder if folder.as_os_str().is_empty() => Path::new("."),
@@ -52,7 +54,8 @@ mod tests {
 
     #[test]
     fn one_file_under_two_names_is_found() {
-        let [a, same, b] = ["not-there.fits", "./not-there.fits", "other.fits"].map(PathBuf::from);
+        let [a, same, b] =
+            ["not-there.fits[2]", "./not-there.fits", "other.fits"].map(PathBuf::from);
         assert!(distinct([Some(&a), None], [Some(&b)]).is_ok());
         for (inputs, outputs) in [
             ([Some(&a)], [Some(&same), None]),

@@ -1,7 +1,7 @@
 //! Point-spread functions of stamps to be scored.
 
 use crate::failure::Failure;
-use galgen_io::fits::{FitsFile, HduSelect};
+use galgen_io::fits::read_named_image;
 use std::path::Path;
 
 /// One function for all stamps, or one for each.
@@ -13,7 +13,7 @@ pub struct StampPsf {
 }
 
 impl StampPsf {
-    /// Reads the first image of a FITS file for `stamps` stamps of `stamp_side` pixels.
+    /// Reads the first image of a FITS file (or that in brackets) for `stamps` stamps of `stamp_side` pixels.
     pub fn read(path: &Path, stamps: usize, stamp_side: usize) -> Result<Self, Failure> {
         let fail = |problem: String| {
             Err(Failure::Failed(format!(
@@ -21,8 +21,7 @@ impl StampPsf {
                 path.display()
             )))
         };
-        let image = FitsFile::open(path).and_then(|mut f| f.read_image(HduSelect::FirstImage));
-        let image = image.map_err(|e| Failure::Failed(format!("PSF {e}")))?;
+        let image = read_named_image(path).map_err(|e| Failure::Failed(format!("PSF {e}")))?;
         let (side, planes) = (image.width, image.planes);
         if side != image.height || side.is_multiple_of(2) || side > stamp_side {
             let (width, height) = (image.width, image.height);

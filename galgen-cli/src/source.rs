@@ -236,10 +236,19 @@ impl Source {
                 let Some(values) = self.values("id")? else {
                     return Ok(None);
                 };
-                let ids: Option<Vec<u64>> = values.iter().map(Value::u64).collect();
-                let problem =
-                    format!("{path}: column `id` of INDEX: expected whole numbers, 0 or more");
-                ids.map(Some).ok_or(Failure::Failed(problem))
+                let read = |(row, value): (usize, &Value)| {
+                    value.u64().ok_or_else(|| {
+                        Failure::Failed(format!(
+                            "{path}: row {row}: id = {value}: expected a whole number, 0 or more"
+                        ))
+                    })
+                };
+                values
+                    .iter()
+                    .enumerate()
+                    .map(read)
+                    .collect::<Result<_, _>>()
+                    .map(Some)
             }
         }
     }

@@ -105,14 +105,34 @@ impl Object {
             .position(|c| !c.is_finite())
         {
             Some(i) => fail(
-                "conditions",
+                CONDITION_FIELDS[i],
                 f64::from(self.conditions[i]),
-                "finite numbers",
+                "a finite number",
             ),
             None => Ok(()),
         }
     }
 }
+
+/// Names of the conditions in errors.
+const CONDITION_FIELDS: [&str; MAX_CONDITIONS] = [
+    "conditions[0]",
+    "conditions[1]",
+    "conditions[2]",
+    "conditions[3]",
+    "conditions[4]",
+    "conditions[5]",
+    "conditions[6]",
+    "conditions[7]",
+    "conditions[8]",
+    "conditions[9]",
+    "conditions[10]",
+    "conditions[11]",
+    "conditions[12]",
+    "conditions[13]",
+    "conditions[14]",
+    "conditions[15]",
+];
 
 /// A request that cannot be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -152,7 +172,7 @@ mod tests {
             ("shear", |o| o.shear = [0.8, 0.7]),
             ("shear", |o| o.shear[0] = f64::NAN),
             ("magnification", |o| o.magnification = 0.0),
-            ("conditions", |o| o.conditions[1] = f32::NAN),
+            ("conditions[1]", |o| o.conditions[1] = f32::NAN),
         ];
         for (field, breaks) in broken {
             let mut object = good;

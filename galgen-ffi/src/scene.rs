@@ -78,7 +78,7 @@ pub struct galgen_psf {
     /// Image: pixels along y.
     pub image_height: usize,
     /// Image: side of a pixel, arcsec, above 0. The pixel is part of the image and is deconvolved to
-    /// second order.
+    /// second order: a FWHM of 4 or more of these pixels is kept, one of 3 gets .5 % more variance, of 2 5 %.
     pub image_pixel_scale: f64,
 }
 

@@ -82,6 +82,7 @@ pub fn run(args: &CompareArgs) -> Result<Outcome, Failure> {
     let quantity = check_models(&models)?;
     let geometry = &models[0].model.card().geometry;
     let properties = properties::of(geometry, &args.properties);
+    check_columns(args, &models[0], &properties)?;
     let mut out = AtomicFile::create(&args.out)?;
     let json = args.json.as_deref().map(AtomicFile::create).transpose()?;
     let (mut samples, mut failed) = (Vec::new(), 0);
@@ -173,6 +174,40 @@ fn check(args: &CompareArgs) -> Result<(), Failure> {
     paths::distinct(inputs, [Some(&args.out), args.json.as_ref()])
 }
 
+/// What a sample lacks is missed before the first one is scored.
+fn check_columns(
+    args: &CompareArgs,
+    model: &ModelFile,
+    properties: &[Property],
+) -> Result<(), Failure> {
+    for (name, path) in &args.samples {
+        let quiet = StampArgs {
+            quiet: true,
+            ..stamp_args(args, name, path)
+        };
+        let mut source = stamps::open(&quiet, model, args.sky_sigma.as_deref())?;
+        properties::columns(properties, &mut source)?;
+    }
+    Ok(())
+}
+
+/// How a sample is read.
+fn stamp_args(args: &CompareArgs, name: &str, path: &Path) -> StampArgs {
+    let of_sample = |named: &[(String, PathBuf)]| {
+        let own = named.iter().find(|(sample, _)| sample == name);
+        own.map(|(_, file)| file.clone())
+    };
+    StampArgs {
+        stamps: path.to_path_buf(),
+        model: None,
+        labels: of_sample(&args.labels),
+        psf: of_sample(&args.psf),
+        binarise: args.binarise,
+        threads: args.threads,
+        quiet: args.quiet,
+    }
+}
+
 /// Scores a sample under each model; with the number of galaxies that failed.
 fn scored(
     args: &CompareArgs,
@@ -181,19 +216,7 @@ fn scored(
     name: &str,
     path: &Path,
 ) -> Result<(Sample, u64), Failure> {
-    let of_sample = |named: &[(String, PathBuf)]| {
-        let own = named.iter().find(|(sample, _)| sample == name);
-        own.map(|(_, file)| file.clone())
-    };
-    let stamp_args = StampArgs {
-        stamps: path.to_path_buf(),
-        model: None,
-        labels: of_sample(&args.labels),
-        psf: of_sample(&args.psf),
-        binarise: args.binarise,
-        threads: args.threads,
-        quiet: args.quiet,
-    };
+    let stamp_args = stamp_args(args, name, path);
     let sky = args.sky_sigma.as_deref();
     let (draws, seed) = (args.draws.get(), args.seed);
     let (mut scores, mut failed) = (Vec::new(), 0);

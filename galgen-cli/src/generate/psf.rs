@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use galgen_infer::render::{Psf, PsfCentre};
-use galgen_io::fits::{FitsFile, HduSelect};
+use galgen_io::fits::read_named_image;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -86,13 +86,10 @@ impl PsfArg {
     }
 }
 
-/// The first image of a FITS file; errors name the file.
+/// The first image of a FITS file, or that in brackets; errors name the file.
 fn image(path: &Path, pixel_scale: Option<f64>) -> Result<Psf, String> {
     let name = path.display();
-    let mut file = FitsFile::open(path).map_err(|e| e.to_string())?;
-    let image = file
-        .read_image(HduSelect::FirstImage)
-        .map_err(|e| e.to_string())?;
+    let image = read_named_image(path).map_err(|e| e.to_string())?;
     if image.planes != 1 {
         return Err(format!(
             "{name}: {} planes, expected one image",

@@ -33,7 +33,9 @@ pub enum RenderError {
         expected: usize,
     },
     /// A pixel of a point-spread function that is negative or not finite.
-    #[error("PSF image, pixel x = {x}, y = {y}: found {found}, expected a finite value >= 0")]
+    #[error(
+        "PSF image, pixel x = {x}, y = {y}: found {found}, expected a finite value >= 0 (of a measured PSF subtract the sky and set its noise below 0 to 0)"
+    )]
     PsfPixel {
         /// Column, from 0.
         x: usize,

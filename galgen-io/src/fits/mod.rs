@@ -6,12 +6,14 @@
 
 mod hdu;
 mod header;
+mod name;
 mod read;
 pub(crate) mod write;
 
 pub use hdu::{Hdu, HduKind, HduSelect};
 pub use header::Header;
-pub use read::{FitsFile, Image, read_image};
+pub use name::{file_of, split_name};
+pub use read::{FitsFile, Image, read_image, read_named_image};
 pub use write::{hdu, unsigned_zero};
 
 use std::path::PathBuf;

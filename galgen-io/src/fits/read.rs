@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::hdu::{build_hdu, read_header};
-use super::{BLOCK, FitsError, Hdu, HduKind, HduSelect, Header};
+use super::{BLOCK, FitsError, Hdu, HduKind, HduSelect, Header, split_name};
 
 /// Bytes converted at a time.
 const CHUNK_BYTES: usize = 1 << 18;
@@ -219,6 +219,15 @@ impl FitsFile {
         self.file.seek(SeekFrom::Start(start)).map_err(io)?;
         self.file.read_exact(out).map_err(io)
     }
+}
+
+/// Reads the first image or cube of a file, or the HDU in brackets after its name, see [`split_name`].
+///
+/// # Errors
+/// As [`FitsFile::open`] and [`FitsFile::read_image`].
+pub fn read_named_image(name: impl AsRef<Path>) -> Result<Image, FitsError> {
+    let (path, hdu) = split_name(name.as_ref());
+    read_image(path, hdu.unwrap_or(HduSelect::FirstImage))
 }
 
 /// Reads one image or cube of a file; `hdu` is an index, a name, or [`HduSelect::FirstImage`].

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::npy::{NpyHeader, read_header};
 use super::{INDEX_HDU, STAMPS_HDU, StampError};
-use crate::fits::{FitsFile, HduKind, HduSelect, Header};
+use crate::fits::{FitsFile, HduKind, HduSelect, Header, split_name};
 use crate::idx;
 use crate::table::Table;
 
@@ -40,12 +40,14 @@ pub struct StampFile {
 }
 
 impl StampFile {
-    /// Opens FITS (the HDU `STAMPS` if there is one, else the first image), `.npy`, or IDX, plain or `.gz`.
+    /// Opens FITS (the HDU in brackets after its name, see [`split_name`], else the HDU `STAMPS`, else the first
+    /// image), `.npy`, or IDX, plain or `.gz`.
     ///
     /// # Errors
     /// [`StampError`] when the file is none of them, is truncated, or holds no stamps.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StampError> {
-        let path = path.as_ref();
+        let (path, hdu) = split_name(path.as_ref());
+        let path = &path;
         let mut magic = Vec::new();
         File::open(path)
             .and_then(|f| f.take(6).read_to_end(&mut magic))
@@ -60,15 +62,16 @@ impl StampFile {
             let shape: Vec<u64> = array.shape.iter().map(|&n| n as u64).collect();
             Self::with_shape(path, &shape, Source::Idx(array.values))
         } else {
-            Self::open_fits(path)
+            Self::open_fits(path, hdu)
         }
     }
 
-    fn open_fits(path: &Path) -> Result<Self, StampError> {
+    fn open_fits(path: &Path, select: Option<HduSelect>) -> Result<Self, StampError> {
         let file = FitsFile::open(path)?;
-        let hdu = match file.find(STAMPS_HDU) {
-            Ok(hdu) => hdu,
-            Err(_) => file.find(HduSelect::FirstImage)?,
+        let hdu = match (select, file.find(STAMPS_HDU)) {
+            (Some(select), _) => file.find(select)?,
+            (None, Ok(hdu)) => hdu,
+            (None, Err(_)) => file.find(HduSelect::FirstImage)?,
         };
         let HduKind::Image { axes, .. } = &hdu.kind else {
             return Err(unreadable(

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::fits::{FitsError, HduSelect};
+use crate::fits::{FitsError, HduSelect, split_name};
 
 /// What can be wrong with a table.
 #[derive(Debug, thiserror::Error)]
@@ -149,20 +149,25 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens a FITS file (its first binary table) or a CSV file with a header line.
+    /// Opens a FITS file (its first binary table, or the HDU in brackets after its name, see
+    /// [`split_name`](crate::fits::split_name)) or a CSV file with a header line.
     ///
     /// # Errors
     /// [`TableError`] when the file cannot be read or is no table.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TableError> {
-        Self::open_hdu(path, HduSelect::FirstTable)
+        let (path, hdu) = split_name(path.as_ref());
+        Self::open_selected(path, hdu)
     }
 
-    /// As [`Table::open`], with a named or numbered FITS HDU (ignored for CSV).
+    /// As [`Table::open`], with a named or numbered FITS HDU.
     ///
     /// # Errors
     /// As [`Table::open`].
     pub fn open_hdu(path: impl AsRef<Path>, hdu: impl Into<HduSelect>) -> Result<Self, TableError> {
-        let path = path.as_ref().to_path_buf();
+        Self::open_selected(path.as_ref().to_path_buf(), Some(hdu.into()))
+    }
+
+    fn open_selected(path: PathBuf, hdu: Option<HduSelect>) -> Result<Self, TableError> {
         let io = |source| TableError::Io {
             path: path.clone(),
             source,
@@ -185,7 +190,8 @@ impl Table {
         let source = match &start[..] {
             [] => return Err(not("the file is empty")),
             s if s.starts_with(b"SIMPLE") => {
-                Source::Fits(fits_table::FitsTable::open(&path, hdu.into())?)
+                let hdu = hdu.unwrap_or(HduSelect::FirstTable);
+                Source::Fits(fits_table::FitsTable::open(&path, hdu)?)
             }
             [0x1f, 0x8b, ..] => return Err(not("it is gzip-compressed: unpack it with gunzip")),
             s if s.starts_with(b"BZh") => {
@@ -196,6 +202,9 @@ impl Table {
             }
             s if s.contains(&0) => {
                 return Err(not("neither FITS (`SIMPLE  =` at the start) nor text"));
+            }
+            _ if hdu.is_some() => {
+                return Err(not("it is not FITS: leave out the HDU in brackets"));
             }
             _ => Source::Csv(csv_file::CsvTable::open(&path)?),
         };

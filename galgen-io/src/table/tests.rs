@@ -101,6 +101,62 @@ fn every_fits_type_reads_exactly() {
     );
 }
 
+/// CFITSIO's extended names.
+#[test]
+fn an_hdu_in_brackets_is_read() {
+    let mut bytes = fits_table(3);
+    let second = [
+        "XTENSION= 'BINTABLE'",
+        "BITPIX  = 8",
+        "NAXIS   = 2",
+        "NAXIS1  = 2",
+        "NAXIS2  = 1",
+    ];
+    let fields = [
+        "PCOUNT  = 0",
+        "GCOUNT  = 1",
+        "TFIELDS = 1",
+        "TTYPE1  = 'x'",
+        "TFORM1  = '1I'",
+    ];
+    let cards = [&second[..], &fields, &["EXTNAME = 'OTHER'"]].concat();
+    bytes.extend(hdu(&cards, &[0, 7]));
+    let path = file("brackets", &bytes);
+    let named = |hdu: &str| Table::open(format!("{}[{hdu}]", path.display()));
+    for hdu in ["2", "other", " OTHER "] {
+        let mut table = named(hdu).unwrap();
+        assert_eq!(table.path(), path);
+        let column = table.find("x").unwrap();
+        let chunk = table.next_chunk(&[column], 5).unwrap().unwrap();
+        assert_eq!(chunk.values, [Value::Int(7)]);
+    }
+    assert_eq!(
+        named("1").unwrap().columns(),
+        Table::open(&path).unwrap().columns()
+    );
+    assert!(
+        named("0")
+            .unwrap_err()
+            .to_string()
+            .contains("HDU 0 is not a binary table")
+    );
+    assert!(
+        named("GONE")
+            .unwrap_err()
+            .to_string()
+            .contains("no HDU `GONE`; the file has: 0")
+    );
+    let csv = file("brackets-csv", b"id\n1\n");
+    let text = Table::open(format!("{}[1]", csv.display()))
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("leave out the HDU"), "{text}");
+    // A file of that very name.
+    let odd = path.with_file_name("a[2]");
+    std::fs::write(&odd, b"id\n1\n").unwrap();
+    assert_eq!(Table::open(&odd).unwrap().columns(), ["id"]);
+}
+
 #[test]
 fn columns_that_are_no_scalars_are_refused_with_advice() {
     let table = Table::open(file("arrays", &fits_table(1))).unwrap();
@@ -196,6 +252,8 @@ fn what_is_no_table_is_refused() {
     assert!(said("binary", b"ab\0c").contains("neither FITS"));
     assert!(said("numbers", b"1,2\n3,4\n").contains("must name the columns"));
     assert!(said("comments", b"# only\n").contains("no header line"));
+    assert!(said("semicolons", b"id;mag\n1;20\n").contains("not by `;`"));
+    assert!(said("blanks", b"id mag\n1 20\n").contains("not by ` `"));
     assert!(said("twice", b"id,id\n1,2\n").contains("names `id` twice"));
     assert!(said("utf8", b"id,\xff\n1,2\n").contains("UTF-8"));
     let image = hdu(&["SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 0"], &[]);
