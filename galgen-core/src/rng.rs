@@ -24,6 +24,8 @@ pub enum Stream {
     Pixel = 5,
     /// The signs that estimate the trace of a continuous flow.
     Trace = 6,
+    /// The texture of a galaxy: two numbers of 32 bits for each pixel.
+    Texture = 7,
 }
 
 const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -284,6 +284,7 @@ impl Session {
         let mut flags = card.conditions.standardise(conditions, &mut self.context)?;
         let side = card.geometry.side;
         self.draw_mean(seed, id)?;
+        self.draw_texture(seed, id)?;
 
         let light = sum_bands(&self.shape, &mut self.light);
         let circular =
@@ -342,6 +343,23 @@ impl Session {
         engine
             .draw_latent(&mut rng, context, scratch, z)
             .and_then(|()| engine.decode(z, context, scratch, shape))
+            .map_err(|failed| failed.of_object(id))
+    }
+
+    /// Turns the mean stamp of object `id`, just drawn, into the galaxy itself.
+    fn draw_texture(&mut self, seed: u64, id: u64) -> Result<(), DrawError> {
+        let mut rng = Philox::new(seed, id, Stream::Texture);
+        let Session {
+            model,
+            shape,
+            context,
+            scratch,
+            code: [z, _],
+            ..
+        } = self;
+        let engine = &model.engine;
+        engine
+            .draw_texture(&mut rng, z, context, scratch, shape)
             .map_err(|failed| failed.of_object(id))
     }
 

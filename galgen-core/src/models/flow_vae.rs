@@ -3,7 +3,7 @@
 //! physical conditions, the galaxies lie in its latent space.
 //!
 //! To draw: u ~ N(0, 1), z = flow(u | c), stamp = decoder(z, c), made non-negative by the decoder's
-//! last activation, multiplied by the border window and divided by its sum.
+//! last activation, multiplied by the border window and divided by its sum; a model with a [`Texture`] then draws that.
 //!
 //! The density of a stamp x (unit sum, galaxy frame) is the integral over z of p(x | z, c) p(z | c).
 //! p(z | c) is the flow's exact density; p(x | z, c) is an independent Gaussian for every pixel
@@ -12,6 +12,7 @@
 //! decoder draws galaxies as they are in front of the telescope.
 
 use super::check;
+use super::texture::{Texture, TexturePreset};
 use crate::condition::Conditions;
 use crate::math::act::Act;
 use crate::math::spline::SplineSpec;
@@ -28,7 +29,7 @@ pub const LOG_VARIANCE: [f32; 2] = [-12.0, 3.0];
 
 /// Standard deviation of a pixel x given the model's stamp m, both multiplied by
 /// [`FlowVae::intensity`]: sqrt(sky^2 + floor^2 + (relative m)^2), where `sky` is the measured noise
-/// of the stamp.
+/// of the stamp; a [`Texture`] adds its variance.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PixelNoise {
@@ -110,6 +111,9 @@ pub struct FlowVae {
     pub decoder: Net,
     /// Density of z given the context.
     pub flow: Flow,
+    /// What is drawn at random beside the latent; without it drawn galaxies are the decoder's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texture: Option<Texture>,
 }
 
 /// Latent maps beside the latent vector: detail that a vector for the whole galaxy would have to learn anew at every
@@ -146,6 +150,10 @@ pub struct FlowVaePreset {
     pub noise_relative: f64,
     /// What lies between the decoder's light and the observed pixels.
     pub forward: Forward,
+    /// Texture, if there is any. Its variance then stands in place of the relative pixel noise, which only weighs the pixels while
+    /// encoder and decoder learn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub texture: Option<TexturePreset>,
 }
 
 impl Default for FlowVaePreset {
@@ -160,6 +168,7 @@ impl Default for FlowVaePreset {
             noise_floor: 0.02,
             noise_relative: 0.1,
             forward: Forward::Direct,
+            texture: None,
         }
     }
 }
@@ -189,8 +198,11 @@ impl FlowVaePreset {
             }
         }
         let bands = geometry.bands.len();
+        let latent = self.latent + self.maps();
+        let texture = self.texture.as_ref();
+        let texture = texture.map(|t| t.build(geometry.side, latent, context));
         let model = FlowVae {
-            latent: self.latent + self.maps(),
+            latent,
             intensity: geometry.intensity(),
             noise: PixelNoise {
                 floor: self.noise_floor,
@@ -201,6 +213,7 @@ impl FlowVaePreset {
             encoder: self.encoder(bands + self.forward.planes(), geometry.side, context),
             decoder: self.decoder(bands, context),
             flow: self.flow(context),
+            texture: texture.transpose()?,
         };
         Ok(model)
     }
@@ -360,7 +373,7 @@ pub(super) fn mixing_order(dim: usize, block: usize) -> Vec<u32> {
 }
 
 impl FlowVae {
-    /// Checks the parts against each other and lists all tensors: `encoder.*`, `decoder.*`, `flow.*`.
+    /// Checks the parts against each other and lists all tensors: `encoder.*`, `decoder.*`, `flow.*`, `texture.*`.
     pub fn tensors(
         &self,
         geometry: &Geometry,
@@ -400,6 +413,9 @@ impl FlowVae {
             ..e
         })?;
         tensors.extend(flow);
+        if let Some(texture) = &self.texture {
+            tensors.extend(texture.tensors(geometry, self.latent, width)?);
+        }
         Ok(tensors)
     }
 }

@@ -5,6 +5,7 @@ mod flow;
 mod flow_vae;
 mod made;
 mod pixel_cnn;
+mod texture;
 mod vae;
 
 pub use flow::{FlowModel, FlowNetwork, FlowPreset, Mix};
@@ -14,6 +15,7 @@ pub use flow_vae::{
 };
 pub use made::{MadeModel, MadePreset};
 pub use pixel_cnn::{Body, Head, MIN_DEVIATION, MIN_LOG_SCALE, PixelCnn, PixelCnnPreset};
+pub use texture::{MAX_STRENGTH, Texture, TexturePreset};
 pub use vae::{Likelihood, Network, Posterior, Vae, VaePreset};
 
 use crate::condition::Conditions;

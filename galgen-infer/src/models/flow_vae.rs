@@ -3,6 +3,7 @@
 
 use super::bound::{LN_2PI, clamp_log_variance, importance_weighted};
 use super::light::Light;
+use super::texture::{Texture, TextureSizes};
 use super::{Failed, Observed, Scratch, Sizes, rounded};
 use crate::error::LoadError;
 use crate::flow::FlowPlan;
@@ -21,6 +22,7 @@ pub(crate) struct Engine {
     encoder: Plan,
     decoder: Plan,
     flow: FlowPlan,
+    texture: Option<Texture>,
     light: Light,
     side: usize,
     bands: usize,
@@ -33,7 +35,10 @@ impl Engine {
         weights: &Weights,
         simd: Simd,
     ) -> Result<Self, LoadError> {
+        let texture = config.texture.as_ref();
+        let texture = texture.map(|t| Texture::new(t, geometry.side, weights, simd));
         Ok(Engine {
+            texture: texture.transpose()?,
             config: config.clone(),
             encoder: Plan::new(&config.encoder, "encoder", weights, simd)?,
             decoder: Plan::new(&config.decoder, "decoder", weights, simd)?,
@@ -76,8 +81,9 @@ impl Engine {
         found.unwrap_or(f64::NEG_INFINITY)
     }
 
-    /// ln p(stamp | z) in intensity units over the pixels inside the stamp's circle.
-    fn log_pixels(&self, observed: &Observed, decoded: &[f32]) -> f64 {
+    /// ln p(stamp | z) in intensity units over the pixels inside the stamp's circle. `texture` has the deviation of each
+    /// pixel by texture, and is empty where there is none.
+    fn log_pixels(&self, observed: &Observed, decoded: &[f32], texture: &[f32], share: f64) -> f64 {
         let noise = &self.config.noise;
         let intensity = self.config.intensity;
         let sky = observed.sky.map_or(noise.typical_sky, |s| s * intensity);
@@ -86,7 +92,8 @@ impl Engine {
             if self.light.inside(i) {
                 let model = f64::from(m) * intensity;
                 let residual = f64::from(x) * intensity - model;
-                let variance = noise.variance(model, sky);
+                let deviation = texture.get(i).map_or(0.0, |&s| f64::from(s) * intensity);
+                let variance = noise.variance(model, sky) + share * deviation * deviation;
                 sum += residual * residual / variance + libm::log(variance) + LN_2PI;
             }
         }
@@ -101,7 +108,8 @@ impl super::Engine for Engine {
 
     fn sizes(&self, _items: usize) -> Sizes {
         let plans = [&self.encoder, &self.decoder].map(Plan::scratch_len);
-        let longest = plans[0].max(plans[1]);
+        let texture = self.texture.as_ref().map_or(0, Texture::plan_len);
+        let longest = plans[0].max(plans[1]).max(texture);
         let planes = self.bands + self.config.forward.planes();
         Sizes {
             plans: longest,
@@ -110,6 +118,10 @@ impl super::Engine for Engine {
             seen: planes * self.light.plane(),
             stamp: self.bands * self.light.plane(),
             blur: self.takes_psf().then_some(self.side),
+            texture: self.texture.as_ref().map(|_| TextureSizes {
+                plane: self.light.plane(),
+                stamp: self.bands * self.light.plane(),
+            }),
             code: 2 * self.config.latent,
             latent: self.config.latent,
             sampler: None,
@@ -123,6 +135,9 @@ impl super::Engine for Engine {
     fn set_psf(&self, psf: &[f32], psf_side: usize, scratch: &mut Scratch) {
         if let Some(blur) = &mut scratch.blur {
             blur.set(psf, psf_side, self.side);
+        }
+        if let (Some(texture), Some(scratch)) = (&self.texture, &mut scratch.texture) {
+            texture.set_psf(psf, psf_side, scratch);
         }
     }
 
@@ -153,6 +168,22 @@ impl super::Engine for Engine {
         out: &mut [f32],
     ) -> Result<(), Failed> {
         self.decode_into(z, context, &mut scratch.plans, out)
+    }
+
+    fn draw_texture(
+        &self,
+        rng: &mut Philox,
+        z: &[f32],
+        context: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), Failed> {
+        let Scratch { plans, texture, .. } = scratch;
+        let (Some(texture), Some(scratch)) = (&self.texture, texture) else {
+            return Ok(());
+        };
+        texture.set_strength(z, context, plans, scratch);
+        texture.draw(rng, scratch, out)
     }
 
     fn encode(
@@ -190,15 +221,27 @@ impl super::Engine for Engine {
                 plans,
                 stamp,
                 blur,
+                texture: counted,
                 z32,
                 ..
             } = scratch;
             let log_pixels = match self.decode_into(z32, context, plans, stamp) {
                 Ok(()) => {
+                    if let (Some(texture), Some(counted)) = (&self.texture, &mut *counted) {
+                        texture.set_strength(z32, context, plans, counted);
+                        texture.set_light(stamp, counted);
+                        if let Some(blur) = &mut *blur {
+                            blur.apply(&mut counted.light, self.side);
+                        }
+                    }
                     if let Some(blur) = blur {
                         blur.apply(stamp, self.side);
                     }
-                    self.log_pixels(observed, stamp)
+                    let (deviation, share) = match counted {
+                        Some(counted) => (&counted.light[..], counted.share),
+                        None => (&[][..], 0.0),
+                    };
+                    self.log_pixels(observed, stamp, deviation, share)
                 }
                 Err(_) => f64::NEG_INFINITY,
             };

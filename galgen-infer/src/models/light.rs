@@ -28,22 +28,29 @@ impl Light {
 
     /// Multiplies `stamp` by the window and divides it by its sum.
     pub fn normalise(&self, stamp: &mut [f32]) -> Result<(), Failed> {
-        let mut sum = 0.0;
-        let mut negative = false;
         for plane in stamp.chunks_exact_mut(self.window.len()) {
             for (pixel, window) in plane.iter_mut().zip(&self.window) {
                 *pixel *= window;
-                sum += f64::from(*pixel);
-                negative |= *pixel < 0.0;
             }
         }
-        if negative || !(sum.is_finite() && sum > 0.0) {
-            stamp.fill(0.0);
-            return Err(Failed::NoLight);
-        }
-        for pixel in stamp {
-            *pixel = (f64::from(*pixel) / sum) as f32;
-        }
-        Ok(())
+        rescale(stamp)
     }
+}
+
+/// Divides `stamp` by its sum.
+pub(super) fn rescale(stamp: &mut [f32]) -> Result<(), Failed> {
+    let mut sum = 0.0;
+    let mut negative = false;
+    for pixel in &*stamp {
+        sum += f64::from(*pixel);
+        negative |= *pixel < 0.0;
+    }
+    if negative || !(sum.is_finite() && sum > 0.0) {
+        stamp.fill(0.0);
+        return Err(Failed::NoLight);
+    }
+    for pixel in stamp {
+        *pixel = (f64::from(*pixel) / sum) as f32;
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ pub(crate) mod flow_vae;
 mod light;
 pub(crate) mod made;
 pub(crate) mod pixel_cnn;
+mod texture;
 pub(crate) mod vae;
 
 use crate::causal;
@@ -18,6 +19,7 @@ use blur::Blur;
 use bound::LogSumExp;
 use galgen_core::rng::Philox;
 use galgen_core::spec::TraceNoise;
+use texture::{TextureScratch, TextureSizes};
 
 /// A family with packed weights. `context` is the standardised condition vector everywhere; stamps are what
 /// [`Session`](crate::Session) hands to the networks: of unit sum in the galaxy frame, images as they are.
@@ -72,6 +74,18 @@ pub(crate) trait Engine: Send + Sync {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), Failed>;
+
+    /// Turns the mean stamp of a galaxy, of latent `z`, into a draw: with the random detail that its latent does not say.
+    fn draw_texture(
+        &self,
+        _rng: &mut Philox,
+        _z: &[f32],
+        _context: &[f32],
+        _scratch: &mut Scratch,
+        _out: &mut [f32],
+    ) -> Result<(), Failed> {
+        Ok(())
+    }
 
     /// The mean stamps of several latents, one after the other in `z`, `contexts` and `out`; what cannot be decoded is
     /// zero, and `decoded` says so. The bits of each are those that it has alone.
@@ -198,6 +212,7 @@ pub(crate) struct Scratch {
     seen: Vec<f32>,
     stamp: Vec<f32>,
     blur: Option<Blur>,
+    texture: Option<TextureScratch>,
     /// Output of the encoder.
     code: Vec<f32>,
     z32: Vec<f32>,
@@ -219,6 +234,7 @@ pub(crate) struct Sizes {
     stamp: usize,
     /// Side of the stamps, where they are blurred.
     blur: Option<usize>,
+    texture: Option<TextureSizes>,
     code: usize,
     /// Numbers of a latent, times the items that are decoded together.
     latent: usize,
@@ -236,6 +252,7 @@ impl Sizes {
             + size_of::<Result<f64, Unsolved>>() * self.outcomes
             + self.flow.bytes()
             + self.blur.map_or(0, Blur::bytes)
+            + self.texture.as_ref().map_or(0, TextureSizes::bytes)
             + self.sampler.as_ref().map_or(0, causal::Sizes::bytes)
     }
 }
@@ -248,6 +265,7 @@ impl Scratch {
             seen: vec![0.0; sizes.seen],
             stamp: vec![0.0; sizes.stamp],
             blur: sizes.blur.map(Blur::new),
+            texture: sizes.texture.as_ref().map(TextureScratch::new),
             code: vec![0.0; sizes.code],
             z32: vec![0.0; sizes.latent],
             z: vec![0.0; sizes.latent],
