@@ -500,6 +500,29 @@ impl Session {
         Ok(flags)
     }
 
+    /// Strength of the texture ([`galgen_core::models::Texture`]) of latent `z` under physical `conditions`, `[side, side]` in the
+    /// galaxy frame: the relative deviation of a drawn galaxy's pixels from [`decode`](Self::decode)'s; 0 for a model without
+    /// texture.
+    ///
+    /// # Panics
+    /// If a slice has not the model's length.
+    pub fn texture_strength(
+        &mut self,
+        z: &[f32],
+        conditions: &[f32],
+        out: &mut [f32],
+    ) -> Result<Flags, DrawError> {
+        self.has_latent()?;
+        let flags = self.set_context(conditions)?;
+        finite("latent", z)?;
+        assert_eq!(z.len(), self.model.latent(), "number of latent dimensions");
+        let side = self.model.card().geometry.side;
+        assert_eq!(out.len(), side * side, "pixels of a plane");
+        let engine = &self.model.engine;
+        engine.texture_strength(z, &self.context, &mut self.scratch, out);
+        Ok(flags)
+    }
+
     /// Sets the point-spread function of the stamps that [`encode`](Self::encode) and
     /// [`log_likelihood`](Self::log_likelihood) get from now on, in the stamps' pixels: row-major, `side`
     /// odd and at most the stamp's, centred on ((side - 1) / 2, (side - 1) / 2), any positive sum.

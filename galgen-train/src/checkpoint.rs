@@ -23,6 +23,8 @@ pub enum Phase {
     Adversarial,
     /// The latent flow again, under the conditions of what the sharpened decoder makes.
     Refit,
+    /// The strength of the texture, on the finished encoder and decoder.
+    Texture,
     /// An autoregressive model.
     Pixels,
     /// Nothing more to do.

@@ -54,6 +54,9 @@ pub struct Recipe {
     /// Training of the decoder against a critic, after the flow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<Adversarial>,
+    /// Training of the texture's strength, at the end; for a model that has one. On the stamps that teach the flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texture: Option<Stage>,
 }
 
 /// Sharpening of the decoder, see [`crate::models::critic`].
@@ -342,7 +345,30 @@ impl Recipe {
                 ],
             ),
         ];
-        for (stage, keys) in stages.into_iter().chain(adversarial) {
+        let texture = self.texture.as_ref().map(|stage| {
+            (
+                stage,
+                [
+                    "texture.steps",
+                    "texture.batch",
+                    "texture.validate_every",
+                    "texture.learning_rate",
+                    "texture.weight_decay",
+                ],
+            )
+        });
+        match (&self.model.texture, &self.texture) {
+            (Some(_), None) => {
+                let expected = "the steps in which model.texture learns";
+                return fail("texture", "missing".into(), expected);
+            }
+            (None, Some(_)) => {
+                let expected = "the channels and neighbours of what [texture] trains";
+                return fail("model.texture", "missing".into(), expected);
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        for (stage, keys) in stages.into_iter().chain(adversarial).chain(texture) {
             check_stage(path, stage, keys)?;
         }
         if self.family != Family::FlowVae {

@@ -193,6 +193,15 @@ impl Samples {
         self
     }
 
+    /// The same with the noise of single pixels in the likelihood, whatever their correlation.
+    pub fn of_single_pixels(&self) -> Self {
+        Samples {
+            noise_correlation: 1.0,
+            likelihood: Likelihood::Pixel,
+            ..self.clone()
+        }
+    }
+
     /// What the likelihood takes the sky noise of the stamp at `position` times, 1 or more.
     pub fn noise_correlation(&self, position: usize) -> f32 {
         let own = match self.likelihood {

@@ -7,12 +7,12 @@ use common::{
     HALF_LIGHT, SIDE, elements, geometry, random_batch, random_parameters, tensor, tiny_model,
     tiny_preset,
 };
-use galgen_core::models::{FlowVae, FlowVaePreset, LOG_VARIANCE};
+use galgen_core::models::{FlowVae, FlowVaePreset, LOG_VARIANCE, PixelNoise, TexturePreset};
 use galgen_core::spec::Transform;
 use galgen_core::stamp::centre;
 use galgen_tests::tensors::random_values;
 use galgen_train::lower::normalise;
-use galgen_train::models::flow_vae::{Learner, Prior, posterior_sample, standardise_flow};
+use galgen_train::models::flow_vae::{Batch, Learner, Prior, posterior_sample, standardise_flow};
 use galgen_train::params::Parameters;
 use std::f64::consts::PI;
 
@@ -42,7 +42,11 @@ fn the_likelihood_is_a_gaussian_for_every_observed_pixel_of_the_circle() {
         DType::F64,
     );
     let decoded = learner.decode(&z, batch.context.as_ref()).expect("stamps");
-    let found = elements(&learner.log_likelihood(&batch, &decoded).expect("a value"));
+    let found = elements(
+        &learner
+            .log_likelihood(&batch, &decoded, None)
+            .expect("a value"),
+    );
     let (x, m) = (elements(&batch.stamps), elements(&decoded));
     let (observed, sky) = (elements(&batch.observed), elements(&batch.sky));
     // A round galaxy's mean within its half-light radius is half its light over pi r^2.
@@ -70,6 +74,55 @@ fn the_likelihood_is_a_gaussian_for_every_observed_pixel_of_the_circle() {
     }
 }
 
+/// In place of the relative noise.
+#[test]
+fn a_texture_adds_the_variance_that_it_draws() {
+    let preset = FlowVaePreset {
+        texture: Some(TexturePreset {
+            channels: vec![5],
+            neighbour: 0.3,
+        }),
+        ..tiny_preset()
+    };
+    let model = preset.build(&geometry(), 2).expect("a model");
+    let parameters = random_parameters(&model, 1, DType::F64);
+    let learner = learner(&model, &parameters);
+    let batch = random_batch(3, 2, 2, DType::F64);
+    let context = batch.context.as_ref();
+    let z = random_values(3 * model.latent, 3);
+    let z = tensor(&z, &[3, model.latent], DType::F64);
+    let decoded = learner.decode(&z, context).expect("stamps");
+    let strength = learner.strength(&z, context).expect("maps");
+    let strength = strength.expect("a texture");
+    let found = learner.log_likelihood(&batch, &decoded, Some(&strength));
+    let found = elements(&found.expect("a value"));
+    // The same as a map of the sky's noise.
+    let plain = FlowVae {
+        texture: None,
+        noise: PixelNoise {
+            relative: 0.0,
+            ..model.noise
+        },
+        ..model.clone()
+    };
+    let learner = self::learner(&plain, &parameters);
+    let scatter = (&decoded * &strength).and_then(|s| s.sqr());
+    let sky = batch
+        .sky
+        .sqr()
+        .and_then(|s| s.broadcast_add(&scatter?)?.sqrt());
+    let noisy = Batch {
+        sky: sky.expect("a map"),
+        ..batch
+    };
+    let expected = learner.log_likelihood(&noisy, &decoded, None);
+    for (a, b) in found.iter().zip(elements(&expected.expect("a value"))) {
+        assert!((a / b - 1.0).abs() < 1e-12, "{a} {b}");
+    }
+    let strongest = elements(&strength).into_iter().fold(0.0, f64::max);
+    assert!(strongest > 0.1 && strongest <= 1.0, "{strongest}");
+}
+
 #[test]
 fn unobserved_pixels_do_not_matter() {
     let model = tiny_model(0);
@@ -77,12 +130,20 @@ fn unobserved_pixels_do_not_matter() {
     let learner = learner(&model, &parameters);
     let mut batch = random_batch(2, 0, 4, DType::F64);
     let decoded = (&batch.stamps * 0.9).expect("stamps");
-    let before = elements(&learner.log_likelihood(&batch, &decoded).expect("a value"));
+    let before = elements(
+        &learner
+            .log_likelihood(&batch, &decoded, None)
+            .expect("a value"),
+    );
     let hidden = batch.observed.affine(-1.0, 1.0).expect("a mask");
     batch.stamps = (&batch.stamps + (hidden * 0.1).expect("light")).expect("stamps");
     assert_eq!(
         before,
-        elements(&learner.log_likelihood(&batch, &decoded).expect("a value"))
+        elements(
+            &learner
+                .log_likelihood(&batch, &decoded, None)
+                .expect("a value")
+        )
     );
 }
 
@@ -213,7 +274,11 @@ fn the_reconstruction_is_the_likelihood_of_the_decoded_draw() {
     let decoded = learner
         .decode(&tensor(&z, &[2, 4], DType::F64), None)
         .expect("stamps");
-    let likelihood = elements(&learner.log_likelihood(&batch, &decoded).expect("a value"));
+    let likelihood = elements(
+        &learner
+            .log_likelihood(&batch, &decoded, None)
+            .expect("a value"),
+    );
     let expected = -(likelihood[0] + likelihood[1]) / 2.0;
     let found: f64 = elbo.reconstruction.to_scalar().expect("one number");
     assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");

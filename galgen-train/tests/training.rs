@@ -171,6 +171,18 @@ fn a_training_learns_and_an_interrupted_one_ends_with_the_same_bits() {
     }
 }
 
+const TEXTURE: &str = r#"
+[model.texture]
+channels = [6, 4]
+neighbour = 0.2
+
+[texture]
+steps = 12
+batch = 8
+learning_rate = 1e-2
+validate_every = 4
+"#;
+
 /// Point-spread function in the model, correlated noise and a critic.
 fn adversarial_recipe() -> String {
     let with_psf = RECIPE.replace("[model]\n", "[model]\nforward = \"psf\"\n");
@@ -190,6 +202,47 @@ batch = 8
 learning_rate = 1e-3
 validate_every = 5
 "#
+}
+
+#[test]
+fn a_texture_learns_on_what_is_finished_and_resumes_to_the_same_bits() {
+    let set = tiny_set(96, 1);
+    let with_psf = RECIPE.replace("[model]\n", "[model]\nforward = \"psf\"\n");
+    let plain = recipe(&with_psf);
+    let textured = recipe(&(with_psf + TEXTURE));
+    let samples = samples(&set, &textured);
+    let folder = Folder::new("texture");
+    let before = train(&plain, &samples, &folder.join("plain"), &[]);
+    let straight = train(&textured, &samples, &folder.join("straight"), &[]);
+    for stops in [&[VAE_STEPS + 14 + 5][..], &[VAE_STEPS + 14, 6]] {
+        let pieces = folder.join(&format!("pieces-{}", stops.len()));
+        let state = train(&textured, &samples, &pieces, stops);
+        assert!(all_bits(&state) == all_bits(&straight), "{stops:?}");
+    }
+    let (a, b) = (bits(&before.best), bits(&straight.best));
+    assert!(a.iter().all(|(name, values)| *values == b[name]));
+    assert_eq!(b.len() - a.len(), 6);
+    let records = straight
+        .history
+        .iter()
+        .filter(|r| r.phase == Phase::Texture);
+    let losses: Vec<f64> = records.map(|r| r.validation).collect();
+    assert!(losses.len() == 3 && losses[2] < losses[0], "{losses:?}");
+    assert!(folder.join("straight/loss-texture.png").is_file());
+    // A recipe with one half of it is refused.
+    let parts: Vec<&str> = TEXTURE.split("[texture]").collect();
+    for (half, missing) in [
+        (parts[0].to_string(), "`texture` is missing"),
+        (
+            format!("[texture]{}", parts[1]),
+            "`model.texture` is missing",
+        ),
+    ] {
+        let path = folder.join("half.toml");
+        std::fs::write(&path, format!("{RECIPE}{half}")).expect("a file");
+        let error = Recipe::load(&path).expect_err("half").to_string();
+        assert!(error.contains(missing), "{error}");
+    }
 }
 
 #[test]
@@ -431,6 +484,18 @@ fn a_training_starts_from_a_finished_model() {
     for (name, values) in &before {
         assert_eq!(*values == after[name], !name.starts_with("flow."), "{name}");
     }
+    // A texture is new; the rest stays.
+    let textured = kept.replace("[model]\n", "[model]\nforward = \"direct\"\n") + TEXTURE;
+    write(&textured);
+    let (third, textured) = finish("textured", &["--start", first]);
+    assert!(textured.keys().any(|name| name.starts_with("texture.")));
+    for (name, values) in &before {
+        let same = *values == textured[name];
+        assert_eq!(same, !name.starts_with("flow."), "{name}");
+    }
+    let third = galgen_infer::Model::open(third).expect("a model");
+    let parity = &third.card().evaluation["parity"]["texture"];
+    assert!(parity.as_f64().is_some_and(|d| d < 1e-4), "{parity}");
     let model = galgen_infer::Model::open(second).expect("a model");
     // What it keeps sees the conditions as it has learned them.
     let scale = |model: &galgen_infer::Model| -> Vec<_> {

@@ -4,7 +4,7 @@ use galgen_core::models::Family;
 use galgen_core::rng::{Philox, Stream};
 use galgen_core::stamp::window;
 use galgen_infer::{DrawError, Model, Session};
-use galgen_tests::model::{random_model, random_model_with_psf};
+use galgen_tests::model::{random_model, random_model_with_psf, random_model_with_texture};
 use std::sync::Arc;
 
 const SIDE: usize = 16;
@@ -12,7 +12,11 @@ const CONDITIONS: [f32; 2] = [0.5, 3.0];
 const SKY: f64 = 2e-4;
 
 fn session() -> Session {
-    Session::new(Model::from_bytes(&random_model_with_psf(SIDE, 4)).expect("a good file"))
+    of(&random_model_with_psf(SIDE, 4))
+}
+
+fn of(bytes: &[u8]) -> Session {
+    Session::new(Model::from_bytes(bytes).expect("a good file"))
 }
 
 /// Positive numbers without symmetry.
@@ -39,7 +43,11 @@ fn encoded(session: &mut Session, stamp: &[f32]) -> (Vec<f32>, Vec<f32>) {
 /// One draw of the bound, put together from codes, stamps and densities, with the convolution as a sum.
 #[test]
 fn the_bound_compares_the_stamp_with_the_blurred_decoder() {
-    let mut session = session();
+    compare(session());
+    compare(of(&random_model_with_texture(SIDE, 4)));
+}
+
+fn compare(mut session: Session) {
     let model: Arc<Model> = session.model().clone();
     let config = match &model.card().model {
         Family::FlowVae(config) => config.clone(),
@@ -75,22 +83,38 @@ fn the_bound_compares_the_stamp_with_the_blurred_decoder() {
         session
             .decode(&z, &CONDITIONS, &mut decoded)
             .expect("a stamp");
+        let mut strength = vec![0.0; SIDE * SIDE];
+        session
+            .texture_strength(&z, &CONDITIONS, &mut strength)
+            .expect("a map");
+        let textured = config.texture.as_ref();
+        assert_eq!(strength.iter().any(|&s| s > 0.05), textured.is_some());
+        let share = textured.map_or(0.0, |t| {
+            let unit: Vec<f32> = psf
+                .iter()
+                .map(|&v| (f64::from(v) / psf_sum) as f32)
+                .collect();
+            t.share(&unit, p)
+        });
         let mut log_pixels = 0.0;
         for (k, &w) in window(SIDE).iter().enumerate().filter(|(_, w)| **w > 0.0) {
             assert!(w > 0.0);
             let (y, x) = (k / SIDE, k % SIDE);
-            let mut light = 0.0;
+            let (mut light, mut rough) = (0.0, 0.0);
             for (i, &value) in psf.iter().enumerate() {
                 let (from_y, from_x) = (y + p / 2, x + p / 2);
                 let (dy, dx) = (i / p, i % p);
                 if (dy..SIDE + dy).contains(&from_y) && (dx..SIDE + dx).contains(&from_x) {
-                    let pixel = decoded[(from_y - dy) * SIDE + from_x - dx];
-                    light += f64::from(pixel) * f64::from(value) / psf_sum;
+                    let from = (from_y - dy) * SIDE + from_x - dx;
+                    let pixel = f64::from(decoded[from]) * f64::from(value) / psf_sum;
+                    light += pixel;
+                    rough += pixel * f64::from(strength[from]);
                 }
             }
             let variance = config
                 .noise
-                .variance(light * config.intensity, SKY / sum * config.intensity);
+                .variance(light * config.intensity, SKY / sum * config.intensity)
+                + share * (rough * config.intensity).powi(2);
             let residual = (f64::from(stamp[k]) / sum - light) * config.intensity;
             log_pixels -= 0.5
                 * (residual * residual / variance

@@ -186,6 +186,17 @@ impl super::Engine for Engine {
         texture.draw(rng, scratch, out)
     }
 
+    fn texture_strength(&self, z: &[f32], context: &[f32], scratch: &mut Scratch, out: &mut [f32]) {
+        let Scratch { plans, texture, .. } = scratch;
+        match (&self.texture, texture) {
+            (Some(texture), Some(scratch)) => {
+                texture.set_strength(z, context, plans, scratch);
+                out.copy_from_slice(&scratch.strength);
+            }
+            _ => out.fill(0.0),
+        }
+    }
+
     fn encode(
         &self,
         stamp: &[f32],

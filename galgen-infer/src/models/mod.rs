@@ -87,6 +87,17 @@ pub(crate) trait Engine: Send + Sync {
         Ok(())
     }
 
+    /// Strength of that detail in each pixel of a plane.
+    fn texture_strength(
+        &self,
+        _z: &[f32],
+        _context: &[f32],
+        _scratch: &mut Scratch,
+        out: &mut [f32],
+    ) {
+        out.fill(0.0);
+    }
+
     /// The mean stamps of several latents, one after the other in `z`, `contexts` and `out`; what cannot be decoded is
     /// zero, and `decoded` says so. The bits of each are those that it has alone.
     fn decode_batch(

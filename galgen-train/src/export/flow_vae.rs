@@ -31,11 +31,12 @@ pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<M
     let Trainer { setup, training } = trainer;
     let mut draft = draft(setup, finished(training)?, provenance)?;
     let model = draft.model()?;
-    let [encoder, decoder, flow] = parity(setup, &draft.stored, &model)?;
+    let [encoder, decoder, flow, texture] = parity(setup, &draft.stored, &model)?;
     let differences = [
         ("encoder", encoder),
         ("decoder", decoder),
         ("flow (nats)", flow),
+        ("texture", texture),
     ];
     agreed(&differences, TOLERANCE)?;
     let options = evaluate::Options {
@@ -54,6 +55,7 @@ pub fn export(trainer: &Trainer, provenance: Value, path: &Path) -> Result<Arc<M
         "encoder": encoder,
         "decoder": decoder,
         "flow_nats": flow,
+        "texture": texture,
     });
     draft.write(path)
 }
@@ -64,13 +66,18 @@ pub(crate) fn engine(setup: &Setup, parameters: &Parameters) -> Result<Arc<Model
 }
 
 fn draft(setup: &Setup, parameters: &Parameters, training: Value) -> Result<Draft, FitError> {
+    let mut family = setup.model.clone();
+    if family.texture.is_some() {
+        // Its variance stands in its place.
+        family.noise.relative = 0.0;
+    }
     let about = About {
         name: &setup.recipe.name,
         description: &setup.recipe.description,
         psf: &setup.recipe.psf,
         geometry: &setup.geometry,
         conditions: &setup.samples.conditions,
-        model: Family::FlowVae(setup.model.clone()),
+        model: Family::FlowVae(family),
         training,
     };
     Ok(Draft::new(about, stored_tensors(parameters)?))
@@ -89,12 +96,12 @@ fn stored_tensors(parameters: &Parameters) -> candle_core::Result<BTreeMap<Strin
         .collect()
 }
 
-/// Largest differences between training and engine: encoder, decoder, flow.
+/// Largest differences between training and engine: encoder, decoder, flow, texture (0 without one).
 fn parity(
     setup: &Setup,
     stored: &BTreeMap<String, Tensor>,
     model: &Arc<Model>,
-) -> Result<[f64; 3], FitError> {
+) -> Result<[f64; 4], FitError> {
     let samples: &Samples = &setup.samples;
     let cpu = Device::Cpu;
     let widened = stored
@@ -106,7 +113,7 @@ fn parity(
     let mut session = Session::new(model.clone());
     let latent = model.latent();
     let k = samples.conditions.len();
-    let mut worst = [0.0; 3];
+    let mut worst = [0.0; 4];
     for &position in samples.validation.iter().take(CHECKED) {
         let batch: Batch = samples.batch(&[(position, 0)], &cpu)?;
         let values = &samples.values[position * k..(position + 1) * k];
@@ -115,6 +122,9 @@ fn parity(
             .decode(&mean, batch.context.as_ref())?
             .flatten_all()?
             .to_vec1()?;
+        let strength = learner.strength(&mean, batch.context.as_ref())?;
+        let expected_strength: Option<Vec<f32>> =
+            strength.map(|s| s.flatten_all()?.to_vec1()).transpose()?;
         let expected_flow = -f64::from(
             learner
                 .flow_loss(&mean, batch.context.as_ref())?
@@ -139,11 +149,22 @@ fn parity(
         let z: Vec<f64> = mean.iter().map(|&z| f64::from(z)).collect();
         let flow = session.log_prob_latent(&z, values).map_err(refused)?;
 
+        let texture = match &expected_strength {
+            None => 0.0,
+            Some(expected) => {
+                let mut found = vec![0.0; expected.len()];
+                session
+                    .texture_strength(&mean, values, &mut found)
+                    .map_err(refused)?;
+                relative(&found, expected)
+            }
+        };
         let encoder = larger(relative(&m, &mean), relative(&v, &log_variance));
         let found = [
             encoder,
             relative(&stamp, &expected_stamp),
             (flow - expected_flow).abs(),
+            texture,
         ];
         worst = std::array::from_fn(|i| larger(worst[i], found[i]));
     }

@@ -23,11 +23,13 @@ use galgen_core::stamp::{Geometry, centre};
 const VAE: [&str; 2] = ["encoder.", "decoder."];
 const WHOLE: [&str; 3] = ["encoder.", "decoder.", "flow."];
 const FLOW: [&str; 1] = ["flow."];
+const TEXTURE: [&str; 1] = ["texture."];
 /// Stamps in a validation batch.
 const VALIDATION_BATCH: usize = 128;
 
 const VAE_KEY: u64 = 0x7661_6500_0000_0000;
 const FLOW_KEY: u64 = 0x666c_6f77_0000_0000;
+const TEXTURE_KEY: u64 = 0x7465_7874_0000_0000;
 const VALIDATION_KEY: u64 = 0x7661_6c69_6400_0000;
 
 /// What is trained, on what.
@@ -148,7 +150,7 @@ impl<'a> Trainer<'a> {
         }
         if training.state.phase == Phase::Flow && learn_flow(setup, training, &mut left)? {
             match &recipe.adversarial {
-                None => training.state.phase = Phase::Done,
+                None => start_texture(recipe, training)?,
                 Some(_) => start_adversarial(training)?,
             }
         }
@@ -171,7 +173,17 @@ impl<'a> Trainer<'a> {
             }
         }
         if training.state.phase == Phase::Refit && learn_flow(setup, training, &mut left)? {
-            training.state.phase = Phase::Done;
+            start_texture(recipe, training)?;
+        }
+        if let (Phase::Texture, Some(stage)) = (training.state.phase, &recipe.texture)
+            && left > 0
+        {
+            let mut resolved = setup.of_flow()?;
+            resolved.samples = resolved.samples.of_single_pixels();
+            let phase = TexturePhase(&resolved);
+            if training.run_phase(stage, stage.steps, &phase, &mut left)? {
+                training.state.phase = Phase::Done;
+            }
         }
         training.save()?;
         Ok(training.state.phase == Phase::Done)
@@ -263,6 +275,18 @@ pub(crate) fn measured(name: &str, stamp: &[f32], side: usize) -> Option<f64> {
 /// From the best flow to the adversarial phase.
 fn start_adversarial(training: &mut Training) -> Result<()> {
     training.enter(Phase::Adversarial);
+    training.state.parameters = training.state.best.copy()?;
+    training.state.average = training.state.best.copy()?;
+    Ok(())
+}
+
+/// From the best flow to the texture, or to the end.
+fn start_texture(recipe: &Recipe, training: &mut Training) -> Result<()> {
+    if recipe.texture.is_none() {
+        training.state.phase = Phase::Done;
+        return Ok(());
+    }
+    training.enter(Phase::Texture);
     training.state.parameters = training.state.best.copy()?;
     training.state.average = training.state.best.copy()?;
     Ok(())
@@ -505,6 +529,60 @@ impl Objective for FlowPhase<'_> {
             _ => "loss-flow.png",
         };
         pictures::curves(training, name, label)
+    }
+}
+
+/// The strength of the texture, on what encoder and decoder leave unexplained.
+struct TexturePhase<'s>(&'s Setup<'s>);
+
+impl Objective for TexturePhase<'_> {
+    fn title(&self) -> &'static str {
+        "texture"
+    }
+
+    fn prefixes(&self) -> &[&'static str] {
+        &TEXTURE
+    }
+
+    fn keeps_best(&self) -> bool {
+        true
+    }
+
+    fn loss(&self, training: &Training, step: u64) -> Result<(Tensor, Vec<u64>)> {
+        let Setup {
+            samples, recipe, ..
+        } = self.0;
+        let key = recipe.seed ^ TEXTURE_KEY;
+        let stage = recipe.texture.as_ref().expect("a phase of the recipe");
+        let chosen = samples.choose(key, step, stage.batch);
+        let batch = samples.batch(&chosen, &training.device)?;
+        let normals = training.normals(key, step, chosen.len(), self.0.model.latent)?;
+        let learner = self
+            .0
+            .learner(&training.state.parameters, &training.device)?;
+        Ok((learner.texture_loss(&batch, &normals)?, self.0.ids(&chosen)))
+    }
+
+    fn validate(&self, training: &Training) -> Result<Validation> {
+        let samples = &self.0.samples;
+        let learner = self.0.learner(&training.state.average, &training.device)?;
+        let mut loss = 0.0;
+        for (i, chosen) in self.0.validation().enumerate() {
+            let batch = samples.batch(&chosen, &training.device)?;
+            let latent = self.0.model.latent;
+            let normals = training.normals(VALIDATION_KEY, i as u64, chosen.len(), latent)?;
+            let weight = chosen.len() as f64 / samples.validation.len() as f64;
+            loss += weight * f64::from(learner.texture_loss(&batch, &normals)?.to_scalar::<f32>()?);
+        }
+        Ok(Validation {
+            loss,
+            divergence: 0.0,
+        })
+    }
+
+    fn draw(&self, training: &Training) -> std::result::Result<(), String> {
+        let label = "-ln p(stamp | z) with texture, nats a stamp";
+        pictures::curves(training, "loss-texture.png", label)
     }
 }
 

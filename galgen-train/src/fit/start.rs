@@ -11,6 +11,9 @@ use galgen_infer::weights::Weights;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
+/// Beginning of the names of a texture's tensors.
+const TEXTURE: &str = "texture.";
+
 /// Weights of a finished model, and where they come from.
 pub struct Start {
     path: PathBuf,
@@ -69,7 +72,7 @@ impl Start {
     }
 
     /// Overwrites all of `parameters`, those of networks for stamps of `geometry` under `conditions`. The ranges of these may
-    /// differ: they are the data's.
+    /// differ: they are the data's. A texture may be new.
     ///
     /// # Errors
     /// If galaxies have another size on the stamps, a condition or its classes are others, a tensor is missing or of another
@@ -117,7 +120,11 @@ impl Start {
             )));
         }
         let mut count = 0;
+        let textured = self.weights.names().any(|name| name.starts_with(TEXTURE));
         for (name, var) in parameters.iter(&[""]) {
+            if name.starts_with(TEXTURE) && !textured {
+                continue;
+            }
             let values = self.weights.of_shape(name, var.dims());
             let values = values.map_err(|e| other(&e))?;
             let copied = Tensor::from_vec(values, var.shape(), &Device::Cpu)

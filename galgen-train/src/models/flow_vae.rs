@@ -5,7 +5,7 @@ use crate::lower::{forward, normalise};
 use crate::ops::Filter;
 use crate::params::Parameters;
 use candle_core::{DType, Device, Result, Tensor};
-use galgen_core::models::{FlowVae, Forward, LOG_VARIANCE};
+use galgen_core::models::{FlowVae, Forward, LOG_VARIANCE, MAX_STRENGTH};
 use galgen_core::spec::Layer;
 use galgen_core::stamp::{Geometry, window};
 use serde::{Deserialize, Serialize};
@@ -151,13 +151,23 @@ impl<'a> Learner<'a> {
     /// correlated. For a white sky C = 1 and both agree, masks included. For any other sky it is a
     /// density for whole stamps, and an approximation where pixels are masked: the hidden ones count as
     /// pixels without residual, and ln det C in proportion to the observed ones.
-    pub fn log_likelihood(&self, batch: &Batch, decoded: &Tensor) -> Result<Tensor> {
+    ///
+    /// With the `strength` of a texture, `[b, 1, n, n]`, its variance stands in place of the relative noise.
+    pub fn log_likelihood(
+        &self,
+        batch: &Batch,
+        decoded: &Tensor,
+        strength: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let noise = &self.model.noise;
         let intensity = self.model.intensity;
         let expected = self.observe(batch, decoded)?;
         let residual = ((&batch.stamps - &expected)? * intensity)?;
         let sky = (&batch.sky * intensity)?.sqr()?;
-        let scatter = (expected * (noise.relative * intensity))?.sqr()?;
+        let scatter = match strength {
+            None => (expected * (noise.relative * intensity))?.sqr()?,
+            Some(strength) => self.texture_variance(batch, decoded, strength)?,
+        };
         let variance = scatter.broadcast_add(&(&sky + noise.floor * noise.floor)?)?;
         let counted = batch.observed.broadcast_mul(&self.inside)?;
         let constants = (variance.log()? + (2.0 * std::f64::consts::PI).ln())?;
@@ -196,13 +206,64 @@ impl<'a> Learner<'a> {
         ((white.sqr()? + constants)?.flatten_from(1)?.sum(1)? + log_power)? * -0.5
     }
 
+    /// Strength of the texture of latents `[b, latent]`, `[b, 1, n, n]`; `None` for a model without one.
+    pub fn strength(&self, z: &Tensor, context: Option<&Tensor>) -> Result<Option<Tensor>> {
+        let Some(texture) = &self.model.texture else {
+            return Ok(None);
+        };
+        let strength = forward(&texture.strength, "texture", self.parameters, z, context)?;
+        strength.clamp(0.0, f64::from(MAX_STRENGTH)).map(Some)
+    }
+
+    /// Variance of each pixel by texture, in intensity units.
+    fn texture_variance(
+        &self,
+        batch: &Batch,
+        decoded: &Tensor,
+        strength: &Tensor,
+    ) -> Result<Tensor> {
+        let Some(texture) = &self.model.texture else {
+            candle_core::bail!("the model has no texture");
+        };
+        let light = self.observe(batch, &decoded.broadcast_mul(strength)?)?;
+        let variance = (light * self.model.intensity)?.sqr()?;
+        let (Forward::Psf, Some(psf)) = (self.model.forward, &batch.psf) else {
+            return Ok(variance);
+        };
+        let side = psf.plane.dim(2)?;
+        let planes: Vec<f32> = psf.plane.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let share = planes.chunks_exact(side * side);
+        let share: Vec<f64> = share.map(|psf| texture.share(psf, side)).collect();
+        let share = Tensor::from_vec(share, (batch.stamps.dim(0)?, 1, 1, 1), &Device::Cpu)?;
+        let share = share
+            .to_dtype(variance.dtype())?
+            .to_device(variance.device())?;
+        variance.broadcast_mul(&share)
+    }
+
+    /// Mean over the batch of -ln p(x | z) with texture, in nats, for posterior draws by the given normals `[b, latent]`. Only
+    /// the texture has a gradient.
+    pub fn texture_loss(&self, batch: &Batch, normals: &Tensor) -> Result<Tensor> {
+        let context = batch.context.as_ref();
+        let (mean, log_variance) = self.encode(batch)?;
+        let z = posterior_sample(&mean, &log_variance, normals)?.detach();
+        let decoded = self.decode(&z, context)?.detach();
+        let strength = self.strength(&z, context)?;
+        self.log_likelihood(batch, &decoded, strength.as_ref())?
+            .mean_all()?
+            .neg()
+    }
+
     /// The evidence lower bound with the given standard normal draws `[b, latent]`.
     pub fn elbo(&self, batch: &Batch, normals: &Tensor, prior: Prior) -> Result<Elbo> {
         let (mean, log_variance) = self.encode(batch)?;
         let context = batch.context.as_ref();
         let z = posterior_sample(&mean, &log_variance, normals)?;
         let decoded = self.decode(&z, context)?;
-        let reconstruction = self.log_likelihood(batch, &decoded)?.mean_all()?.neg()?;
+        let reconstruction = self
+            .log_likelihood(batch, &decoded, None)?
+            .mean_all()?
+            .neg()?;
         // Twice the posterior's entropy, less ln 2 pi for each dimension.
         let entropy = (&log_variance + 1.0)?.sum(1)?.mean_all()?;
         let divergence = match prior {
@@ -235,10 +296,23 @@ pub fn posterior_sample(mean: &Tensor, log_variance: &Tensor, normals: &Tensor) 
     mean + ((log_variance * 0.5)?.exp()? * normals)?
 }
 
-/// Makes the posterior start near the prior and the flow's couplings start as the identity.
+/// Strength of a texture before it has learned.
+const FIRST_STRENGTH: f64 = 0.1;
+
+/// Makes the posterior start near the prior, the flow's couplings as the identity, and the texture nearly even.
 pub fn adjust_initial_values(model: &FlowVae, parameters: &Parameters) -> Result<()> {
     for weight in last_weights(&model.encoder.layers, "encoder") {
         parameters.scale(&weight, 0.1)?;
+    }
+    if let Some(texture) = &model.texture {
+        for weight in last_weights(&texture.strength.layers, "texture") {
+            parameters.scale(&weight, 0.1)?;
+            let bias = weight.replace(".weight", ".bias");
+            let old = parameters.get(&bias)?;
+            // Through the softplus at the end.
+            let start = (old.zeros_like()? + FIRST_STRENGTH.exp_m1().ln())?;
+            parameters.set(&bias, &start)?;
+        }
     }
     super::flow::adjust_initial_values(&model.flow, "flow", parameters)
 }

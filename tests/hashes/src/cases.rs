@@ -16,7 +16,7 @@ use galgen_core::spec::{Base, Direction, ElementMap, Scale};
 use galgen_core::stamp::Geometry;
 use galgen_specimens::model::{
     calm_tensors, classes, file, flow_card, grey, random_model, random_model_with_psf,
-    random_pixel_cnn, random_vae, vae_card,
+    random_model_with_texture, random_pixel_cnn, random_vae, vae_card,
 };
 
 /// A model file that is made on the spot.
@@ -48,6 +48,7 @@ pub fn cases() -> Vec<Case> {
     let mut all = vec![
         Case::small("flow-vae", || random_model(16, 5)),
         Case::small("flow-vae-psf", || random_model_with_psf(16, 5)),
+        Case::small("flow-vae-texture", || random_model_with_texture(16, 5)),
         Case {
             large: true,
             ..Case::small("flow-vae-64", || random_model(64, 6))

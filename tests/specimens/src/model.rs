@@ -11,7 +11,7 @@ use galgen_core::condition::{Condition, Conditions};
 use galgen_core::math::act::Act;
 use galgen_core::models::{
     Family, FlowModel, FlowVaePreset, Forward, Likelihood, Network, PixelCnn, PixelCnnPreset,
-    Posterior, Vae, VaePreset,
+    Posterior, TexturePreset, Vae, VaePreset,
 };
 use galgen_core::stamp::Geometry;
 use serde_json::Value;
@@ -27,6 +27,19 @@ pub fn random_model(side: usize, seed: u64) -> Vec<u8> {
 pub fn random_model_with_psf(side: usize, seed: u64) -> Vec<u8> {
     let preset = FlowVaePreset {
         forward: Forward::Psf,
+        ..preset(side)
+    };
+    from_card(&card_of(side, &preset), seed)
+}
+
+/// The same with a texture besides.
+pub fn random_model_with_texture(side: usize, seed: u64) -> Vec<u8> {
+    let preset = FlowVaePreset {
+        forward: Forward::Psf,
+        texture: Some(TexturePreset {
+            channels: vec![6, 5],
+            neighbour: 0.3,
+        }),
         ..preset(side)
     };
     from_card(&card_of(side, &preset), seed)
