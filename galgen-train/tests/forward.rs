@@ -54,7 +54,7 @@ fn blurred_batch(b: usize, seed: u64) -> Batch {
 fn likelihood(model: &FlowVae, batch: &Batch, decoded: &Tensor) -> Vec<f64> {
     let parameters: Parameters = random_parameters(model, 1, DType::F64);
     let learner = Learner::new(model, &geometry(), &parameters, DType::F64, &Device::Cpu);
-    let value = learner.and_then(|l| l.log_likelihood(batch, decoded, None));
+    let value = learner.and_then(|l| l.log_likelihood(batch, decoded));
     elements(&value.expect("a value"))
 }
 

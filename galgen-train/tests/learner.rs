@@ -7,12 +7,12 @@ use common::{
     HALF_LIGHT, SIDE, elements, geometry, random_batch, random_parameters, tensor, tiny_model,
     tiny_preset,
 };
-use galgen_core::models::{FlowVae, FlowVaePreset, LOG_VARIANCE, PixelNoise, TexturePreset};
+use galgen_core::models::{FlowVae, FlowVaePreset, LOG_VARIANCE, TexturePreset};
 use galgen_core::spec::Transform;
 use galgen_core::stamp::centre;
 use galgen_tests::tensors::random_values;
 use galgen_train::lower::normalise;
-use galgen_train::models::flow_vae::{Batch, Learner, Prior, posterior_sample, standardise_flow};
+use galgen_train::models::flow_vae::{Learner, Prior, posterior_sample, standardise_flow};
 use galgen_train::params::Parameters;
 use std::f64::consts::PI;
 
@@ -42,11 +42,7 @@ fn the_likelihood_is_a_gaussian_for_every_observed_pixel_of_the_circle() {
         DType::F64,
     );
     let decoded = learner.decode(&z, batch.context.as_ref()).expect("stamps");
-    let found = elements(
-        &learner
-            .log_likelihood(&batch, &decoded, None)
-            .expect("a value"),
-    );
+    let found = elements(&learner.log_likelihood(&batch, &decoded).expect("a value"));
     let (x, m) = (elements(&batch.stamps), elements(&decoded));
     let (observed, sky) = (elements(&batch.observed), elements(&batch.sky));
     // A round galaxy's mean within its half-light radius is half its light over pi r^2.
@@ -74,53 +70,134 @@ fn the_likelihood_is_a_gaussian_for_every_observed_pixel_of_the_circle() {
     }
 }
 
-/// In place of the relative noise.
-#[test]
-fn a_texture_adds_the_variance_that_it_draws() {
+/// A model with a texture of one strength everywhere, whose encoder gives 0 and whose decoder an even disk.
+fn textured() -> (FlowVae, Parameters) {
     let preset = FlowVaePreset {
         texture: Some(TexturePreset {
             channels: vec![5],
-            neighbour: 0.3,
+            neighbour: NEIGHBOUR,
         }),
         ..tiny_preset()
     };
-    let model = preset.build(&geometry(), 2).expect("a model");
+    let mut model = preset.build(&geometry(), 2).expect("a model");
+    model.noise.floor = 1e-4;
     let parameters = random_parameters(&model, 1, DType::F64);
+    let names: Vec<String> = parameters
+        .iter(&["encoder.", "decoder.", "texture."])
+        .map(|(name, _)| name.into())
+        .collect();
+    for name in names {
+        parameters.scale(&name, 0.0).expect("a tensor");
+    }
+    (model, parameters)
+}
+
+const NEIGHBOUR: f64 = 0.3;
+
+/// A pixel less the mean of its neighbours.
+fn detail(of: &dyn Fn(isize, isize) -> f64, y: isize, x: isize) -> f64 {
+    of(y, x) - 0.25 * (of(y - 1, x) + of(y + 1, x) + of(y, x - 1) + of(y, x + 1))
+}
+
+/// The kernel that shares white noise between neighbours.
+fn kernel(y: isize, x: isize) -> f64 {
+    let along = |d: isize| match d {
+        0 => 1.0,
+        -1 | 1 => NEIGHBOUR,
+        _ => 0.0,
+    };
+    along(y) * along(x) / (1.0 + 2.0 * NEIGHBOUR * NEIGHBOUR)
+}
+
+#[test]
+fn the_loss_of_a_texture_is_a_gaussian_of_the_detail() {
+    let (model, parameters) = textured();
     let learner = learner(&model, &parameters);
     let batch = random_batch(3, 2, 2, DType::F64);
-    let context = batch.context.as_ref();
-    let z = random_values(3 * model.latent, 3);
-    let z = tensor(&z, &[3, model.latent], DType::F64);
-    let decoded = learner.decode(&z, context).expect("stamps");
-    let strength = learner.strength(&z, context).expect("maps");
-    let strength = strength.expect("a texture");
-    let found = learner.log_likelihood(&batch, &decoded, Some(&strength));
-    let found = elements(&found.expect("a value"));
-    // The same as a map of the sky's noise.
-    let plain = FlowVae {
-        texture: None,
-        noise: PixelNoise {
-            relative: 0.0,
-            ..model.noise
-        },
-        ..model.clone()
-    };
-    let learner = self::learner(&plain, &parameters);
-    let scatter = (&decoded * &strength).and_then(|s| s.sqr());
-    let sky = batch
-        .sky
-        .sqr()
-        .and_then(|s| s.broadcast_add(&scatter?)?.sqrt());
-    let noisy = Batch {
-        sky: sky.expect("a map"),
-        ..batch
-    };
-    let expected = learner.log_likelihood(&noisy, &decoded, None);
-    for (a, b) in found.iter().zip(elements(&expected.expect("a value"))) {
-        assert!((a / b - 1.0).abs() < 1e-12, "{a} {b}");
+    let loss = learner.texture_loss(&batch).expect("a loss");
+    let found = loss.to_scalar::<f64>().expect("a number");
+    let z = tensor(&vec![0.0; 3 * model.latent], &[3, model.latent], DType::F64);
+    let decoded = learner.decode(&z, batch.context.as_ref()).expect("stamps");
+    let (stamps, decoded) = (elements(&batch.stamps), elements(&decoded));
+    let (observed, sky) = (elements(&batch.observed), elements(&batch.sky));
+    let intensity = 2.0 * PI * HALF_LIGHT * HALF_LIGHT;
+    // The softplus of 0.
+    let strength = 2f64.ln();
+    let taps = (-2..=2).flat_map(|y| (-2..=2).map(move |x| (y, x)));
+    let share: f64 = taps.map(|(y, x)| detail(&kernel, y, x).powi(2)).sum();
+    let mut sum = 0.0;
+    for item in 0..3 {
+        let place = |y: isize, x: isize| y as usize * SIDE + x as usize;
+        let at = |y: isize, x: isize| item * SIDE * SIDE + place(y, x);
+        let residual = |y: isize, x: isize| (stamps[at(y, x)] - decoded[at(y, x)]) * intensity;
+        let seen = |(y, x): (isize, isize)| observed[at(y, x)] > 0.0 && inside(place(y, x));
+        let last = SIDE as isize - 1;
+        for (y, x) in (1..last).flat_map(|y| (1..last).map(move |x| (y, x))) {
+            if ![(y, x), (y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+                .into_iter()
+                .all(seen)
+            {
+                continue;
+            }
+            let variance = share * (strength * decoded[at(y, x)] * intensity).powi(2)
+                + 1.25 * ((sky[item] * intensity).powi(2) + model.noise.floor.powi(2));
+            let found = detail(&residual, y, x);
+            sum += 0.5 * (found * found / variance + variance.ln() + (2.0 * PI).ln());
+        }
     }
-    let strongest = elements(&strength).into_iter().fold(0.0, f64::max);
-    assert!(strongest > 0.1 && strongest <= 1.0, "{strongest}");
+    assert!((found / (sum / 3.0) - 1.0).abs() < 1e-9, "{found} {sum}");
+}
+
+/// Stamps with a texture teach its strength.
+#[test]
+fn the_loss_of_a_texture_is_lowest_at_the_strength_that_was_drawn() {
+    let (model, parameters) = textured();
+    let learner = learner(&model, &parameters);
+    let b = 96;
+    let mut batch = random_batch(b, 2, 2, DType::F64);
+    let z = tensor(&vec![0.0; b * model.latent], &[b, model.latent], DType::F64);
+    let light = learner.decode(&z, batch.context.as_ref()).expect("stamps");
+    let white = random_values(b * SIDE * SIDE, 9);
+    let drawn = 0.15;
+    let n = SIDE as isize;
+    let factors: Vec<f64> = (0..b * SIDE * SIDE)
+        .map(|i| {
+            let item = i / (SIDE * SIDE) * SIDE * SIDE;
+            let (y, x) = ((i - item) as isize / n, (i - item) as isize % n);
+            let near = |dy: isize, dx: isize| {
+                let (y, x) = ((y + dy).rem_euclid(n), (x + dx).rem_euclid(n));
+                white[item + (y * n + x) as usize] * kernel(dy, dx)
+            };
+            let taps = (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (dy, dx)));
+            1.0 + drawn * taps.map(|(dy, dx)| near(dy, dx)).sum::<f64>()
+        })
+        .collect();
+    let factors = tensor(&factors, &[b, 1, SIDE, SIDE], DType::F64);
+    batch.stamps = (light * factors).expect("stamps");
+    batch.sky = (batch.sky * 0.01).expect("a quiet sky");
+    // Away from the border window, where the light is even.
+    let central = |i: usize| {
+        let c = centre(SIDE);
+        let (y, x) = ((i / SIDE % SIDE) as f64 - c, (i % SIDE) as f64 - c);
+        f64::from(u8::from(x.hypot(y) < 0.3 * SIDE as f64))
+    };
+    let observed: Vec<f64> = (0..b * SIDE * SIDE).map(central).collect();
+    batch.observed = tensor(&observed, &[b, 1, SIDE, SIDE], DType::F64);
+    let bias = parameters
+        .iter(&["texture."])
+        .filter(|(name, _)| name.ends_with(".bias"))
+        .last();
+    let bias = bias.expect("a last layer").0.to_string();
+    let loss = |strength: f64| {
+        let value = tensor(&[strength.exp_m1().ln()], &[1], DType::F64);
+        parameters.set(&bias, &value).expect("a bias");
+        let loss = learner.texture_loss(&batch).expect("a loss");
+        loss.to_scalar::<f64>().expect("a number")
+    };
+    let lowest = loss(drawn);
+    for other in [0.8, 0.9, 1.1, 1.25] {
+        assert!(loss(other * drawn) > lowest, "{other}");
+    }
 }
 
 #[test]
@@ -130,20 +207,12 @@ fn unobserved_pixels_do_not_matter() {
     let learner = learner(&model, &parameters);
     let mut batch = random_batch(2, 0, 4, DType::F64);
     let decoded = (&batch.stamps * 0.9).expect("stamps");
-    let before = elements(
-        &learner
-            .log_likelihood(&batch, &decoded, None)
-            .expect("a value"),
-    );
+    let before = elements(&learner.log_likelihood(&batch, &decoded).expect("a value"));
     let hidden = batch.observed.affine(-1.0, 1.0).expect("a mask");
     batch.stamps = (&batch.stamps + (hidden * 0.1).expect("light")).expect("stamps");
     assert_eq!(
         before,
-        elements(
-            &learner
-                .log_likelihood(&batch, &decoded, None)
-                .expect("a value")
-        )
+        elements(&learner.log_likelihood(&batch, &decoded).expect("a value"))
     );
 }
 
@@ -274,11 +343,7 @@ fn the_reconstruction_is_the_likelihood_of_the_decoded_draw() {
     let decoded = learner
         .decode(&tensor(&z, &[2, 4], DType::F64), None)
         .expect("stamps");
-    let likelihood = elements(
-        &learner
-            .log_likelihood(&batch, &decoded, None)
-            .expect("a value"),
-    );
+    let likelihood = elements(&learner.log_likelihood(&batch, &decoded).expect("a value"));
     let expected = -(likelihood[0] + likelihood[1]) / 2.0;
     let found: f64 = elbo.reconstruction.to_scalar().expect("one number");
     assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");

@@ -150,8 +150,7 @@ pub struct FlowVaePreset {
     pub noise_relative: f64,
     /// What lies between the decoder's light and the observed pixels.
     pub forward: Forward,
-    /// Texture, if there is any. Its variance then stands in place of the relative pixel noise, which only weighs the pixels while
-    /// encoder and decoder learn.
+    /// Texture, if there is any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub texture: Option<TexturePreset>,
 }

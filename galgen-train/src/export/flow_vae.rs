@@ -66,18 +66,13 @@ pub(crate) fn engine(setup: &Setup, parameters: &Parameters) -> Result<Arc<Model
 }
 
 fn draft(setup: &Setup, parameters: &Parameters, training: Value) -> Result<Draft, FitError> {
-    let mut family = setup.model.clone();
-    if family.texture.is_some() {
-        // Its variance stands in its place.
-        family.noise.relative = 0.0;
-    }
     let about = About {
         name: &setup.recipe.name,
         description: &setup.recipe.description,
         psf: &setup.recipe.psf,
         geometry: &setup.geometry,
         conditions: &setup.samples.conditions,
-        model: Family::FlowVae(family),
+        model: Family::FlowVae(setup.model.clone()),
         training,
     };
     Ok(Draft::new(about, stored_tensors(parameters)?))

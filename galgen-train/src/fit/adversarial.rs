@@ -273,7 +273,7 @@ impl Objective for AdversarialPhase<'_> {
         let normals = training.normals(self.key(POSTERIOR), step, chosen.len(), latent)?;
         let z = posterior_sample(&mean, &log_variance, &normals)?.detach();
         let decoded = learner.decode(&z, batch.context.as_ref())?;
-        let likelihood = learner.log_likelihood(&batch, &decoded, None)?.mean_all()?;
+        let likelihood = learner.log_likelihood(&batch, &decoded)?.mean_all()?;
         let loss = (adversarial - (likelihood * self.stage.likelihood)?)?;
         let mut ids = self.setup.ids(&seen.chosen);
         ids.extend(self.whole.ids(&chosen));

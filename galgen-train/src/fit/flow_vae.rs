@@ -532,7 +532,7 @@ impl Objective for FlowPhase<'_> {
     }
 }
 
-/// The strength of the texture, on what encoder and decoder leave unexplained.
+/// The strength of the texture, on the detail that encoder and decoder leave unexplained.
 struct TexturePhase<'s>(&'s Setup<'s>);
 
 impl Objective for TexturePhase<'_> {
@@ -556,23 +556,20 @@ impl Objective for TexturePhase<'_> {
         let stage = recipe.texture.as_ref().expect("a phase of the recipe");
         let chosen = samples.choose(key, step, stage.batch);
         let batch = samples.batch(&chosen, &training.device)?;
-        let normals = training.normals(key, step, chosen.len(), self.0.model.latent)?;
         let learner = self
             .0
             .learner(&training.state.parameters, &training.device)?;
-        Ok((learner.texture_loss(&batch, &normals)?, self.0.ids(&chosen)))
+        Ok((learner.texture_loss(&batch)?, self.0.ids(&chosen)))
     }
 
     fn validate(&self, training: &Training) -> Result<Validation> {
         let samples = &self.0.samples;
         let learner = self.0.learner(&training.state.average, &training.device)?;
         let mut loss = 0.0;
-        for (i, chosen) in self.0.validation().enumerate() {
+        for chosen in self.0.validation() {
             let batch = samples.batch(&chosen, &training.device)?;
-            let latent = self.0.model.latent;
-            let normals = training.normals(VALIDATION_KEY, i as u64, chosen.len(), latent)?;
             let weight = chosen.len() as f64 / samples.validation.len() as f64;
-            loss += weight * f64::from(learner.texture_loss(&batch, &normals)?.to_scalar::<f32>()?);
+            loss += weight * f64::from(learner.texture_loss(&batch)?.to_scalar::<f32>()?);
         }
         Ok(Validation {
             loss,
@@ -581,7 +578,7 @@ impl Objective for TexturePhase<'_> {
     }
 
     fn draw(&self, training: &Training) -> std::result::Result<(), String> {
-        let label = "-ln p(stamp | z) with texture, nats a stamp";
+        let label = "-ln p(detail of the size of a pixel | z), nats a stamp";
         pictures::curves(training, "loss-texture.png", label)
     }
 }

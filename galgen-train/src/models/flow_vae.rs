@@ -2,11 +2,11 @@
 //! posterior samples for the flow. The configuration is [`galgen_core::models::FlowVae`].
 
 use crate::lower::{forward, normalise};
-use crate::ops::Filter;
+use crate::ops::{Filter, conv2d};
 use crate::params::Parameters;
 use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::models::{FlowVae, Forward, LOG_VARIANCE, MAX_STRENGTH};
-use galgen_core::spec::Layer;
+use galgen_core::spec::{Layer, Padding};
 use galgen_core::stamp::{Geometry, window};
 use serde::{Deserialize, Serialize};
 
@@ -151,23 +151,13 @@ impl<'a> Learner<'a> {
     /// correlated. For a white sky C = 1 and both agree, masks included. For any other sky it is a
     /// density for whole stamps, and an approximation where pixels are masked: the hidden ones count as
     /// pixels without residual, and ln det C in proportion to the observed ones.
-    ///
-    /// With the `strength` of a texture, `[b, 1, n, n]`, its variance stands in place of the relative noise.
-    pub fn log_likelihood(
-        &self,
-        batch: &Batch,
-        decoded: &Tensor,
-        strength: Option<&Tensor>,
-    ) -> Result<Tensor> {
+    pub fn log_likelihood(&self, batch: &Batch, decoded: &Tensor) -> Result<Tensor> {
         let noise = &self.model.noise;
         let intensity = self.model.intensity;
         let expected = self.observe(batch, decoded)?;
         let residual = ((&batch.stamps - &expected)? * intensity)?;
         let sky = (&batch.sky * intensity)?.sqr()?;
-        let scatter = match strength {
-            None => (expected * (noise.relative * intensity))?.sqr()?,
-            Some(strength) => self.texture_variance(batch, decoded, strength)?,
-        };
+        let scatter = (expected * (noise.relative * intensity))?.sqr()?;
         let variance = scatter.broadcast_add(&(&sky + noise.floor * noise.floor)?)?;
         let counted = batch.observed.broadcast_mul(&self.inside)?;
         let constants = (variance.log()? + (2.0 * std::f64::consts::PI).ln())?;
@@ -215,43 +205,57 @@ impl<'a> Learner<'a> {
         strength.clamp(0.0, f64::from(MAX_STRENGTH)).map(Some)
     }
 
-    /// Variance of each pixel by texture, in intensity units.
-    fn texture_variance(
-        &self,
-        batch: &Batch,
-        decoded: &Tensor,
-        strength: &Tensor,
-    ) -> Result<Tensor> {
+    /// Mean over the batch of -ln p of the stamps' sharpest detail, in nats; only the texture has a gradient.
+    ///
+    /// What a stamp has and its reconstruction (of the posterior's mean) has not is filtered: each pixel less the mean of
+    /// its four neighbours, where all five were observed. So the strength is that of detail of the size of a pixel, and what a
+    /// reconstruction misses on larger scales does not count. Filtered pixels are taken as independent, with the filtered
+    /// variances of texture, sky and noise floor.
+    pub fn texture_loss(&self, batch: &Batch) -> Result<Tensor> {
+        let intensity = self.model.intensity;
+        let context = batch.context.as_ref();
+        let z = self.encode(batch)?.0.detach();
+        let decoded = self.decode(&z, context)?.detach();
+        let Some(strength) = self.strength(&z, context)? else {
+            candle_core::bail!("the model has no texture");
+        };
+        let seen = batch.observed.broadcast_mul(&self.inside)?;
+        let counted = filtered(&seen, [1.0, 1.0])?
+            .gt(4.5)?
+            .to_dtype(seen.dtype())?;
+        let residual = ((&batch.stamps - self.observe(batch, &decoded)?)? * intensity)?;
+        let detail = filtered(&residual, DETAIL)?;
+        let rough = self.observe(batch, &decoded.broadcast_mul(&strength)?)?;
+        let rough = (rough * intensity)?.sqr()?;
+        let texture = rough.broadcast_mul(&self.detail_share(batch)?)?;
+        let floor = self.model.noise.floor;
+        let even = ((&batch.sky * intensity)?.sqr()? + floor * floor)?;
+        let kept = DETAIL[0] * DETAIL[0] + 4.0 * DETAIL[1] * DETAIL[1];
+        let variance = texture.broadcast_add(&(even * kept)?)?;
+        let constants = (variance.log()? + (2.0 * std::f64::consts::PI).ln())?;
+        let each = ((detail.sqr()? / &variance)? + constants)?;
+        let total = each.broadcast_mul(&counted)?.flatten_from(1)?.sum(1)?;
+        total.mean_all()? * 0.5
+    }
+
+    /// Part of a texture's variance that is left of its detail in each stamp, `[b, 1, 1, 1]`.
+    fn detail_share(&self, batch: &Batch) -> Result<Tensor> {
         let Some(texture) = &self.model.texture else {
             candle_core::bail!("the model has no texture");
         };
-        let light = self.observe(batch, &decoded.broadcast_mul(strength)?)?;
-        let variance = (light * self.model.intensity)?.sqr()?;
-        let (Forward::Psf, Some(psf)) = (self.model.forward, &batch.psf) else {
-            return Ok(variance);
+        let (b, device) = (batch.stamps.dim(0)?, batch.stamps.device());
+        let point = Tensor::ones((b, 1, 1, 1), DType::F64, &Device::Cpu)?;
+        let psf = match (self.model.forward, &batch.psf) {
+            (Forward::Psf, Some(psf)) => psf.plane.to_device(&Device::Cpu)?.to_dtype(DType::F64)?,
+            _ => point,
         };
-        let side = psf.plane.dim(2)?;
-        let planes: Vec<f32> = psf.plane.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        let share = planes.chunks_exact(side * side);
-        let share: Vec<f64> = share.map(|psf| texture.share(psf, side)).collect();
-        let share = Tensor::from_vec(share, (batch.stamps.dim(0)?, 1, 1, 1), &Device::Cpu)?;
-        let share = share
-            .to_dtype(variance.dtype())?
-            .to_device(variance.device())?;
-        variance.broadcast_mul(&share)
-    }
-
-    /// Mean over the batch of -ln p(x | z) with texture, in nats, for posterior draws by the given normals `[b, latent]`. Only
-    /// the texture has a gradient.
-    pub fn texture_loss(&self, batch: &Batch, normals: &Tensor) -> Result<Tensor> {
-        let context = batch.context.as_ref();
-        let (mean, log_variance) = self.encode(batch)?;
-        let z = posterior_sample(&mean, &log_variance, normals)?.detach();
-        let decoded = self.decode(&z, context)?.detach();
-        let strength = self.strength(&z, context)?;
-        self.log_likelihood(batch, &decoded, strength.as_ref())?
-            .mean_all()?
-            .neg()
+        let n = psf.dim(2)? + 2;
+        let wide = psf.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
+        let detail = filtered(&wide, DETAIL)?.to_dtype(DType::F32)?;
+        let detail: Vec<f32> = detail.flatten_all()?.to_vec1()?;
+        let each = detail.chunks_exact(n * n);
+        let share: Vec<f64> = each.map(|psf| texture.share(psf, n)).collect();
+        Tensor::from_vec(share, (b, 1, 1, 1), device)?.to_dtype(batch.stamps.dtype())
     }
 
     /// The evidence lower bound with the given standard normal draws `[b, latent]`.
@@ -260,10 +264,7 @@ impl<'a> Learner<'a> {
         let context = batch.context.as_ref();
         let z = posterior_sample(&mean, &log_variance, normals)?;
         let decoded = self.decode(&z, context)?;
-        let reconstruction = self
-            .log_likelihood(batch, &decoded, None)?
-            .mean_all()?
-            .neg()?;
+        let reconstruction = self.log_likelihood(batch, &decoded)?.mean_all()?.neg()?;
         // Twice the posterior's entropy, less ln 2 pi for each dimension.
         let entropy = (&log_variance + 1.0)?.sum(1)?.mean_all()?;
         let divergence = match prior {
@@ -294,6 +295,19 @@ impl<'a> Learner<'a> {
 /// mean + exp(ln variance / 2) * normals.
 pub fn posterior_sample(mean: &Tensor, log_variance: &Tensor, normals: &Tensor) -> Result<Tensor> {
     mean + ((log_variance * 0.5)?.exp()? * normals)?
+}
+
+/// Weights of a pixel and of each of its four neighbours that leave its detail.
+const DETAIL: [f64; 2] = [1.0, -0.25];
+
+/// Each pixel of maps `[b, bands, n, n]` by the first weight, plus its four neighbours by the second; 0 beyond the border.
+fn filtered(maps: &Tensor, [own, near]: [f64; 2]) -> Result<Tensor> {
+    let (b, bands, h, w) = maps.dims4()?;
+    let weights = vec![0.0, near, 0.0, near, own, near, 0.0, near, 0.0];
+    let weights = Tensor::from_vec(weights, (1, 1, 3, 3), &Device::Cpu)?;
+    let weights = weights.to_dtype(maps.dtype())?.to_device(maps.device())?;
+    let planes = maps.reshape((b * bands, 1, h, w))?;
+    conv2d(&planes, &weights, 1, Padding::all(1))?.reshape((b, bands, h, w))
 }
 
 /// Strength of a texture before it has learned.

@@ -100,6 +100,10 @@ pub fn random_parameters(model: &FlowVae, seed: u64, dtype: DType) -> Parameters
     let mut specs = model.encoder.tensors("encoder").expect("a valid net");
     specs.extend(model.decoder.tensors("decoder").expect("a valid net"));
     specs.extend(model.flow.tensors("flow").expect("a valid flow"));
+    if let Some(texture) = &model.texture {
+        let net = &texture.strength;
+        specs.extend(net.tensors("texture").expect("a valid net"));
+    }
     parameters(&random_weights(&specs, seed), dtype)
 }
 
