@@ -8,6 +8,7 @@
 mod adversarial;
 pub mod density;
 pub mod flow_vae;
+mod latents;
 mod pictures;
 pub mod pixel_cnn;
 mod start;

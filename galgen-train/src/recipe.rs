@@ -51,6 +51,10 @@ pub struct Recipe {
     /// does not see, and the model would draw that. `None`: all do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow_max_psf_fwhm: Option<f64>,
+    /// The other stamps of the training part teach the flow, too: each with a draw of its posterior that is no more asymmetric than
+    /// this quantile of draws of the resolved stamps of similar conditions, if it has one. `None`: they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_blurred_quantile: Option<f64>,
     /// Training of the decoder against a critic, after the flow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<Adversarial>,
@@ -281,6 +285,16 @@ impl Recipe {
                 limit.to_string(),
                 "a positive number of pixels",
             );
+        }
+        if let Some(quantile) = self.flow_blurred_quantile {
+            let key = "flow_blurred_quantile";
+            if !(0.0..=1.0).contains(&quantile) {
+                return fail(key, quantile.to_string(), "a fraction from 0 to 1");
+            }
+            if self.flow_max_psf_fwhm.is_none() {
+                let expected = "used with flow_max_psf_fwhm, which says what is resolved";
+                return fail(key, quantile.to_string(), expected);
+            }
         }
         if let Some(adversarial) = &self.adversarial {
             let numbers = [

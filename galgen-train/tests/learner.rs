@@ -140,7 +140,7 @@ fn the_loss_of_a_texture_is_a_gaussian_of_the_detail() {
                 continue;
             }
             let variance = share * (strength * decoded[at(y, x)] * intensity).powi(2)
-                + 1.25 * ((sky[item] * intensity).powi(2) + model.noise.floor.powi(2));
+                + 1.25 * ((sky[item] * intensity).powi(2) + (0.5 * model.noise.floor).powi(2));
             let found = detail(&residual, y, x);
             sum += 0.5 * (found * found / variance + variance.ln() + (2.0 * PI).ln());
         }

@@ -6,6 +6,7 @@
 //! which nobody measured: they are measured several times on the way on the model's own reconstructions.
 
 use super::adversarial::AdversarialPhase;
+use super::latents::Latents;
 use super::{FitError, Objective, Run, Subject, Training, Validation, pictures};
 use crate::checkpoint::{Labels, Phase};
 use crate::models::critic::Critic;
@@ -14,18 +15,19 @@ use crate::models::flow_vae::{
 };
 use crate::params::Parameters;
 use crate::recipe::{Adversarial, Recipe};
-use crate::samples::{FLIPS, Samples};
+use crate::samples::Samples;
 use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::measure;
 use galgen_core::models::{FlowVae, Forward};
 use galgen_core::stamp::{Geometry, centre};
+use std::collections::HashSet;
 
 const VAE: [&str; 2] = ["encoder.", "decoder."];
 const WHOLE: [&str; 3] = ["encoder.", "decoder.", "flow."];
 const FLOW: [&str; 1] = ["flow."];
 const TEXTURE: [&str; 1] = ["texture."];
 /// Stamps in a validation batch.
-const VALIDATION_BATCH: usize = 128;
+pub(super) const VALIDATION_BATCH: usize = 128;
 
 const VAE_KEY: u64 = 0x7661_6500_0000_0000;
 const FLOW_KEY: u64 = 0x666c_6f77_0000_0000;
@@ -205,8 +207,8 @@ fn learn_flow(
     if *left == 0 {
         return Ok(false);
     }
-    let (resolved, stage) = (setup.of_flow()?, &setup.recipe.flow);
-    let phase = FlowPhase::new(&resolved, training)?;
+    let (mut resolved, stage) = (setup.of_flow()?, &setup.recipe.flow);
+    let phase = FlowPhase::new(setup, &mut resolved, training)?;
     training.run_phase(stage, stage.steps, &phase, left)
 }
 
@@ -465,7 +467,23 @@ struct FlowPhase<'s> {
 }
 
 impl<'s> FlowPhase<'s> {
-    fn new(setup: &'s Setup, training: &Training) -> Result<Self> {
+    /// Of the stamps of `setup`, those that teach the flow; of `all`, those whose draws are plausible are added to them.
+    fn new(all: &Setup, setup: &'s mut Setup, training: &Training) -> Result<Self> {
+        let mut latents = Latents::new(setup, training)?;
+        if let Some(quantile) = setup.recipe.flow_blurred_quantile {
+            let resolved: HashSet<usize> = setup.samples.training.iter().copied().collect();
+            let others = all.samples.training.iter().copied();
+            let blurred: Vec<usize> = others.filter(|p| !resolved.contains(p)).collect();
+            let added = latents.add_plausible(setup, training, &blurred, quantile)?;
+            if !training.quiet {
+                let (resolved, count) = (setup.samples.training.len(), added.len());
+                eprintln!(
+                    "The flow learns from {resolved} resolved stamps and from {count} of {} others",
+                    blurred.len()
+                );
+            }
+            setup.samples.training.extend(added);
+        }
         let learner = setup.learner(&training.state.average, &training.device)?;
         let mut parts = Vec::new();
         for (i, chosen) in setup.validation().enumerate() {
@@ -479,7 +497,7 @@ impl<'s> FlowPhase<'s> {
         let context = setup.samples.context(&all, &training.device)?;
         Ok(FlowPhase {
             setup,
-            latents: Latents::new(setup, training)?,
+            latents,
             validation: (Tensor::cat(&parts, 0)?, context),
         })
     }
@@ -580,56 +598,5 @@ impl Objective for TexturePhase<'_> {
     fn draw(&self, training: &Training) -> std::result::Result<(), String> {
         let label = "-ln p(detail of the size of a pixel | z), nats a stamp";
         pictures::curves(training, "loss-texture.png", label)
-    }
-}
-
-/// Posterior mean and ln variance of every training stamp under every flip, by the averaged encoder.
-struct Latents {
-    latent: usize,
-    /// Row of each position of the training part; `[rows * FLIPS, latent]` follow.
-    row: std::collections::HashMap<usize, usize>,
-    mean: Vec<f32>,
-    log_variance: Vec<f32>,
-}
-
-impl Latents {
-    fn new(setup: &Setup, training: &Training) -> Result<Self> {
-        let learner = setup.learner(&training.state.average, &training.device)?;
-        let samples = &setup.samples;
-        let all: Vec<(usize, u8)> = samples
-            .training
-            .iter()
-            .flat_map(|&p| (0..FLIPS).map(move |flip| (p, flip)))
-            .collect();
-        let (mut mean, mut log_variance) = (Vec::new(), Vec::new());
-        for chunk in all.chunks(VALIDATION_BATCH) {
-            let (m, v) = learner.encode(&samples.batch(chunk, &training.device)?)?;
-            mean.extend(m.flatten_all()?.to_vec1::<f32>()?);
-            log_variance.extend(v.flatten_all()?.to_vec1::<f32>()?);
-        }
-        let row = samples
-            .training
-            .iter()
-            .enumerate()
-            .map(|(row, &p)| (p, row))
-            .collect();
-        Ok(Latents {
-            latent: setup.model.latent,
-            row,
-            mean,
-            log_variance,
-        })
-    }
-
-    fn batch(&self, chosen: &[(usize, u8)], device: &Device) -> Result<(Tensor, Tensor)> {
-        let gather = |from: &[f32]| {
-            let mut values = Vec::with_capacity(chosen.len() * self.latent);
-            for &(position, flip) in chosen {
-                let row = self.row[&position] * FLIPS as usize + flip as usize;
-                values.extend_from_slice(&from[row * self.latent..(row + 1) * self.latent]);
-            }
-            Tensor::from_vec(values, (chosen.len(), self.latent), device)
-        };
-        Ok((gather(&self.mean)?, gather(&self.log_variance)?))
     }
 }

@@ -210,7 +210,7 @@ impl<'a> Learner<'a> {
     /// What a stamp has and its reconstruction (of the posterior's mean) has not is filtered: each pixel less the mean of
     /// its four neighbours, where all five were observed. So the strength is that of detail of the size of a pixel, and what a
     /// reconstruction misses on larger scales does not count. Filtered pixels are taken as independent, with the filtered
-    /// variances of texture, sky and noise floor.
+    /// variances of texture and sky and half of the noise floor.
     pub fn texture_loss(&self, batch: &Batch) -> Result<Tensor> {
         let intensity = self.model.intensity;
         let context = batch.context.as_ref();
@@ -228,7 +228,7 @@ impl<'a> Learner<'a> {
         let rough = self.observe(batch, &decoded.broadcast_mul(&strength)?)?;
         let rough = (rough * intensity)?.sqr()?;
         let texture = rough.broadcast_mul(&self.detail_share(batch)?)?;
-        let floor = self.model.noise.floor;
+        let floor = DETAIL_FLOOR * self.model.noise.floor;
         let even = ((&batch.sky * intensity)?.sqr()? + floor * floor)?;
         let kept = DETAIL[0] * DETAIL[0] + 4.0 * DETAIL[1] * DETAIL[1];
         let variance = texture.broadcast_add(&(even * kept)?)?;
@@ -299,6 +299,10 @@ pub fn posterior_sample(mean: &Tensor, log_variance: &Tensor, normals: &Tensor) 
 
 /// Weights of a pixel and of each of its four neighbours that leave its detail.
 const DETAIL: [f64; 2] = [1.0, -0.25];
+
+/// Part of the noise floor that counts beside a texture. Nothing of it is drawn, so that it makes textures weaker than what was
+/// seen; but without it what the sky's noise is underestimated by would be drawn in faint halos.
+const DETAIL_FLOOR: f64 = 0.5;
 
 /// Each pixel of maps `[b, bands, n, n]` by the first weight, plus its four neighbours by the second; 0 beyond the border.
 fn filtered(maps: &Tensor, [own, near]: [f64; 2]) -> Result<Tensor> {
