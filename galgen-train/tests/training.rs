@@ -524,10 +524,10 @@ fn a_training_starts_from_a_finished_model() {
         assert_eq!(*values == after[name], !name.starts_with("flow."), "{name}");
     }
     // A texture is new; the rest stays.
-    let textured = kept.replace("[model]\n", "[model]\nforward = \"direct\"\n") + TEXTURE;
-    write(&textured);
+    write(&format!("{kept}{TEXTURE}"));
     let (third, textured) = finish("textured", &["--start", first]);
     assert!(textured.keys().any(|name| name.starts_with("texture.")));
+    write(&kept);
     for (name, values) in &before {
         let same = *values == textured[name];
         assert_eq!(same, !name.starts_with("flow."), "{name}");

@@ -1,11 +1,13 @@
 //! The latents that a flow-VAE's flow learns from.
 
 use super::Training;
-use super::flow_vae::{Setup, VALIDATION_BATCH, measured};
+use super::flow_vae::{Setup, VALIDATION_BATCH};
 use crate::models::flow_vae::posterior_sample;
 use crate::samples::{FLIPS, Samples};
 use candle_core::{Device, Result, Tensor};
+use galgen_core::measure;
 use galgen_core::models::LOG_VARIANCE;
+use galgen_core::stamp::centre;
 use std::collections::HashMap;
 
 const PLAUSIBLE_KEY: u64 = 0x706c_6175_7300_0000;
@@ -144,9 +146,17 @@ fn draws(
         let decoded: Vec<f32> = decoded.flatten_all()?.to_vec1()?;
         latents.extend(z.flatten_all()?.to_vec1::<f32>()?);
         let stamps = decoded.chunks_exact(side * side);
-        found.extend(stamps.map(|stamp| measured("asymmetry", stamp, side)));
+        found.extend(stamps.map(|stamp| asymmetry(stamp, side)));
     }
     Ok((latents, found))
+}
+
+/// Asymmetry within two half-light radii, or what the stamp has of them.
+fn asymmetry(stamp: &[f32], side: usize) -> Option<f64> {
+    let axis_ratio = measure::shape(stamp, side)?.ellipse.axis_ratio;
+    let radius = 2.0 * measure::half_light_radius(stamp, side, axis_ratio)?;
+    let c = centre(side);
+    measure::asymmetry(stamp, side, c, c, radius.min(c - 1.0), 0.0)
 }
 
 /// For each of `blurred` the `quantile` of what is `known` of the stamps whose conditions are most like its own.
