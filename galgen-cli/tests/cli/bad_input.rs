@@ -170,7 +170,11 @@ fn outputs_that_cannot_be_written_and_former_ones() {
         .fails(1, &["s.png"]);
     bench.generate("--out cat.csv").fails(2, &["named twice"]);
     bench
-        .generate("--out s.fits --png s.fits")
+        .generate("--out s.fits --png s.jpg")
+        .fails(2, &["--png", "ends in .png"]);
+    // An HDU in brackets is of the same file.
+    bench
+        .galgen("generate --model model.safetensors --catalog model.safetensors[1] --out model.safetensors")
         .fails(2, &["named twice"]);
     bench
         .generate("--out ./model.safetensors")

@@ -5,6 +5,7 @@
 //! the result is at least [`SMALL`] in size, and an absolute error below [`SMALL`] elsewhere
 //! (where results pass into zero). Infinities give the limits, NaN gives NaN.
 
+use super::Simd;
 use super::lanes::{Kernel, Lanes, MOST_LANES, load_part, store_part};
 use galgen_core::math::act::Act;
 
@@ -74,6 +75,35 @@ pub(crate) fn apply_all<L: Lanes>(l: L, functions: &[Pointwise], vectors: &mut [
     let numbers = vectors.as_mut_ptr().cast::<f32>();
     // SAFETY: a vector is N numbers of f32, and these are borrowed.
     unsafe { apply_run(l, functions, numbers, numbers, vectors.len() * L::N) }
+}
+
+/// Turns every g of `field` into exp(s g - s^2 / 2), of mean 1 where g is a standard normal number, with its s of
+/// `strength`. s g is at most 88.
+pub(crate) fn log_normal(simd: Simd, strength: &[f32], field: &mut [f32]) {
+    simd.dispatch(LogNormal { strength, field });
+}
+
+struct LogNormal<'a> {
+    strength: &'a [f32],
+    field: &'a mut [f32],
+}
+
+impl Kernel for LogNormal<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let len = self.field.len().min(self.strength.len());
+        for i in (0..len).step_by(L::N) {
+            // SAFETY: numbers i .. i + N of both, or as many as are left.
+            unsafe {
+                let g = load_part(l, self.field.as_ptr().add(i), len - i);
+                let s = load_part(l, self.strength.as_ptr().add(i), len - i);
+                // s (g - s / 2)
+                let x = l.mul(s, l.fma(s, l.splat(-0.5), g));
+                let factor = l.add(expm1(l, x), l.splat(1.0));
+                store_part(l, self.field.as_mut_ptr().add(i), factor, len - i);
+            }
+        }
+    }
 }
 
 /// The same for `len` numbers, read at `from` and written at `to`.

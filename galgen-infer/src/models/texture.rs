@@ -3,6 +3,7 @@
 use super::{Failed, light};
 use crate::error::LoadError;
 use crate::kernels::Simd;
+use crate::kernels::elementary::log_normal;
 use crate::lower::Plan;
 use crate::weights::Weights;
 use alloc::vec;
@@ -20,6 +21,7 @@ pub(super) struct Texture {
     strength: Plan,
     kernel: [f32; 3],
     side: usize,
+    simd: Simd,
 }
 
 /// What is written while a texture is drawn or counted.
@@ -69,6 +71,7 @@ impl Texture {
             kernel: config.kernel().map(|k| k as f32),
             config: config.clone(),
             side,
+            simd,
         })
     }
 
@@ -138,11 +141,7 @@ impl Texture {
                 *to = own * here + near * (above + below);
             }
         }
-        // The field becomes the factor.
-        for (g, &s) in field.iter_mut().zip(&*strength) {
-            let s = f64::from(s);
-            *g = libm::exp(s * f64::from(*g) - 0.5 * s * s) as f32;
-        }
+        log_normal(self.simd, strength, field);
         for plane in stamp.chunks_exact_mut(n * n) {
             for (pixel, factor) in plane.iter_mut().zip(&*field) {
                 *pixel *= factor;
