@@ -532,6 +532,10 @@ fn a_training_starts_from_a_finished_model() {
         let same = *values == textured[name];
         assert_eq!(same, !name.starts_with("flow."), "{name}");
     }
+    // Or it stays behind.
+    let third_path = third.to_str().expect("UTF-8").to_string();
+    let (_, bare) = finish("bare", &["--start", &third_path]);
+    assert!(bare.keys().eq(before.keys()));
     let third = galgen_infer::Model::open(third).expect("a model");
     let parity = &third.card().evaluation["parity"]["texture"];
     assert!(parity.as_f64().is_some_and(|d| d < 1e-4), "{parity}");

@@ -35,8 +35,8 @@ pub struct Texture {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TexturePreset {
-    /// Channels of the net from a map of 4 x 4 on, each map twice as wide as the one before; the last one is enlarged to the
-    /// stamp's side.
+    /// Channels of the net from a map of 4 x 4 on, each map twice as wide as the one before; the strength on the last one is
+    /// enlarged to the stamp's side.
     pub channels: Vec<usize>,
     /// See [`Texture::neighbour`].
     pub neighbour: f64,
@@ -78,11 +78,11 @@ impl TexturePreset {
                 Layer::Activation(Act::Silu),
             ]);
         }
+        layers.extend([Layer::conv(1, 3, 1), Layer::Activation(Act::Softplus)]);
         let factor = side / (4 << (stages - 1));
         if factor > 1 {
             layers.push(Layer::UpsampleNearest { factor });
         }
-        layers.extend([Layer::conv(1, 3, 1), Layer::Activation(Act::Softplus)]);
         Ok(Texture {
             neighbour: self.neighbour,
             strength: Net {

@@ -72,7 +72,7 @@ impl Start {
     }
 
     /// Overwrites all of `parameters`, those of networks for stamps of `geometry` under `conditions`. The ranges of these may
-    /// differ: they are the data's. A texture may be new.
+    /// differ: they are the data's. A texture may be new, or stay behind.
     ///
     /// # Errors
     /// If galaxies have another size on the stamps, a condition or its classes are others, a tensor is missing or of another
@@ -133,7 +133,9 @@ impl Start {
             copied.map_err(|e| other(&e))?;
             count += 1;
         }
-        match self.weights.names().count() {
+        let wanted = parameters.iter(&[TEXTURE]).next().is_some();
+        let taken = |name: &&str| wanted || !name.starts_with(TEXTURE);
+        match self.weights.names().filter(taken).count() {
             found if found > count => {
                 Err(other(&format!("{found} tensors, {count} in the recipe")))
             }
