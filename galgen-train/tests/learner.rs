@@ -126,7 +126,7 @@ fn the_loss_of_a_texture_is_a_gaussian_of_the_detail() {
     let taps = (-2..=2).flat_map(|y| (-2..=2).map(move |x| (y, x)));
     let share: f64 = taps.map(|(y, x)| detail(&kernel, y, x).powi(2)).sum();
     let mut sum = 0.0;
-    for item in 0..3 {
+    for (item, sky) in sky.iter().enumerate() {
         let place = |y: isize, x: isize| y as usize * SIDE + x as usize;
         let at = |y: isize, x: isize| item * SIDE * SIDE + place(y, x);
         let residual = |y: isize, x: isize| (stamps[at(y, x)] - decoded[at(y, x)]) * intensity;
@@ -140,7 +140,7 @@ fn the_loss_of_a_texture_is_a_gaussian_of_the_detail() {
                 continue;
             }
             let variance = share * (strength * decoded[at(y, x)] * intensity).powi(2)
-                + 1.25 * ((sky[item] * intensity).powi(2) + (0.5 * model.noise.floor).powi(2));
+                + 1.25 * ((sky * intensity).powi(2) + (0.5 * model.noise.floor).powi(2));
             let found = detail(&residual, y, x);
             sum += 0.5 * (found * found / variance + variance.ln() + (2.0 * PI).ln());
         }

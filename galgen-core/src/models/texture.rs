@@ -1,14 +1,4 @@
-//! Structure that a latent vector cannot hold: knots, dust, fragments of arms. It is drawn at random, as strong as the model
-//! says for each place of each galaxy.
-//!
-//! A drawn galaxy is m exp(s g - s^2 / 2), divided by its sum: m is the decoder's light, s a map that a net makes of the
-//! latent, and g a field of mean 0 and variance 1, the same in all bands: independent numbers, each the sum of four uniform
-//! ones (nearly normal, at most 3.5 deviations from 0), shared with the neighbours by a kernel of 3 x 3 pixels that
-//! wraps around the stamp's border.
-//!
-//! The likelihood has its variance to first order in s: that of pixel x behind a point-spread function h is
-//! share * (h * (m s))(x)^2 with share = sum of (h * kernel)^2. It is exact for a small s where m s varies slowly over h
-//! and, like the sky's, taken as independent between pixels.
+//! The texture of a flow-VAE.
 
 use super::check;
 use crate::math::act::Act;
@@ -21,7 +11,17 @@ use serde::{Deserialize, Serialize};
 /// Largest strength s: larger ones of the net, and negative ones of a net that has those, are clamped.
 pub const MAX_STRENGTH: f32 = 1.0;
 
-/// The texture of a model, see [`self`](crate::models::Texture).
+/// Structure that a latent vector cannot hold: knots, dust, fragments of arms. It is drawn at random, as strong as the model
+/// says for each place of each galaxy.
+///
+/// A drawn galaxy is m exp(s g - s^2 / 2), divided by its sum: m is the decoder's light, s a map that a net makes of the
+/// latent, and g a field of mean 0 and variance 1, the same in all bands: independent numbers, each the sum of four uniform
+/// ones (nearly normal, at most 3.5 deviations from 0), shared with the neighbours by a kernel of 3 x 3 pixels that
+/// wraps around the stamp's border.
+///
+/// The likelihood has its variance to first order in s: that of pixel x behind a point-spread function h is
+/// share * (h * (m s))(x)^2 with share = sum of (h * kernel)^2. It is exact for a small s where m s varies slowly over h
+/// and, like the sky's, taken as independent between pixels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Texture {

@@ -150,7 +150,7 @@ pub struct Table {
 
 impl Table {
     /// Opens a FITS file (its first binary table, or the HDU in brackets after its name, see
-    /// [`split_name`](crate::fits::split_name)) or a CSV file with a header line.
+    /// [`split_name`]) or a CSV file with a header line.
     ///
     /// # Errors
     /// [`TableError`] when the file cannot be read or is no table.
