@@ -4,7 +4,8 @@
     python3 recipes/detail.py DIR/efigi.safetensors rec.fits
 
 Needs numpy. Prints the root mean square of (stamp - blurred reconstruction) / blurred reconstruction, less the stamps' noise,
-by concentration and radius, and its correlation between pixels beside that of textures behind the set's median PSF.
+by concentration and elliptical radius, and its correlation between pixels beside that of textures behind the set's median PSF.
+The noise is taken as white, as it is for EFIGI.
 """
 
 import json
@@ -65,8 +66,7 @@ def main(set_path, reconstructed):
         stamp = data["stamps"][i, 0] / data["stamps"][i].sum()
         mean = blurred(decoded / decoded.sum(), data["psf"][i] / data["psf"][i].sum())
         noise = data["variance"][i] * (data["sky_sigma"][i] / data["stamps"][i].sum()) ** 2
-        ratio = np.sqrt(data["axis_ratio"][i])
-        radius = np.hypot(x * ratio, y / ratio) / HALF_LIGHT
+        radius = np.hypot(x, y / data["axis_ratio"][i]) / HALF_LIGHT
         good = (data["observed"][i] > 0) & (mean > 0) & (np.sqrt(noise) < 0.1 * np.abs(mean))
         relative = np.where(good, (stamp - mean) / mean, 0)
         excess = relative**2 - np.where(good, noise / mean**2, 0)

@@ -11,6 +11,7 @@ use galgen_core::condition::Condition;
 use galgen_core::stamp::binarise;
 use galgen_infer::{Model, Session};
 use galgen_io::columns::Columns;
+use galgen_io::fits::file_of;
 use galgen_io::idx;
 use galgen_io::stamps::StampFile;
 use galgen_io::table::{ColumnRef, Table, Value};
@@ -426,7 +427,7 @@ fn read_labels(path: &Path, condition: &Condition, ids: &[u64]) -> Result<Vec<f6
     let name = path.display();
     let fail = |problem: String| Failure::Failed(format!("{name}: {problem}"));
     let mut start = [0; 4];
-    std::fs::File::open(path)
+    std::fs::File::open(file_of(path))
         .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start))
         .map_err(|e| fail(format!("cannot read: {e}")))?;
     let values: Vec<Value> = if idx::is_idx(&start) {

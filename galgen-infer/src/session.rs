@@ -520,6 +520,7 @@ impl Session {
         assert_eq!(out.len(), side * side, "pixels of a plane");
         let engine = &self.model.engine;
         engine.texture_strength(z, &self.context, &mut self.scratch, out);
+        finite("strength of the texture", out)?;
         Ok(flags)
     }
 

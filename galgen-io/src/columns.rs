@@ -1,5 +1,6 @@
 //! Rows of numbers: columns of a table (CSV, FITS) by name, or of an `.npy` array of shape `[N, columns]` by position.
 
+use crate::fits::file_of;
 use crate::stamps::{StampError, StampFile};
 use crate::table::{ColumnRef, Table, TableError};
 use std::fs::File;
@@ -95,7 +96,7 @@ impl Columns {
 /// First bytes of a file.
 fn magic(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut magic = Vec::new();
-    File::open(path)?
+    File::open(file_of(path))?
         .take(NUMPY.len() as u64)
         .read_to_end(&mut magic)?;
     Ok(magic)

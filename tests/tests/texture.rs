@@ -83,7 +83,7 @@ fn a_drawn_galaxy_is_its_mean_times_the_field_of_its_id() {
     assert!(strongest > 0.1 && strongest <= 1.0, "{strongest}");
 }
 
-/// Variance 1, and the kernel's correlation.
+/// That of this file, with which what is drawn agrees: variance 1, and the kernel's correlation.
 #[test]
 fn the_field_has_unit_variance_and_the_correlation_of_its_kernel() {
     let (t, side) = (0.3, 32);
@@ -140,24 +140,34 @@ fn the_likelihood_counts_the_variance_that_is_drawn() {
     };
     let s = 0.1;
     let places = [12 * side + 12, 9 * side + 14, 15 * side + 8];
-    let mut second = [0.0; 3];
+    let (mut second, mut of_unit_sum) = ([0.0; 3], [0.0; 3]);
     let draws = 6000;
     for id in 0..draws {
         let g = field(2, id, t, side);
-        let drawn: Vec<f64> = light
-            .iter()
-            .zip(&g)
-            .map(|(m, g)| m * ((s * g - 0.5 * s * s).exp() - 1.0))
+        let drawn = light.iter().zip(&g);
+        let drawn: Vec<f64> = drawn
+            .map(|(m, g)| m * (s * g - 0.5 * s * s).exp())
             .collect();
-        for (sum, &at) in second.iter_mut().zip(&places) {
-            *sum += blurred(&drawn, at).powi(2) / draws as f64;
+        let sum: f64 = drawn.iter().sum();
+        let scatter = |sum: f64| -> Vec<f64> {
+            let pairs = drawn.iter().zip(&light);
+            pairs.map(|(pixel, mean)| pixel / sum - mean).collect()
+        };
+        for (second, sum) in [(&mut second, 1.0), (&mut of_unit_sum, sum)] {
+            let scatter = scatter(sum);
+            for (second, &at) in second.iter_mut().zip(&places) {
+                *second += blurred(&scatter, at).powi(2) / draws as f64;
+            }
         }
     }
     let share = texture.share(&psf32, p);
     assert!(share < 0.4, "{share}");
-    for (found, at) in second.into_iter().zip(places) {
+    for ((found, divided), at) in second.into_iter().zip(of_unit_sum).zip(places) {
         let expected = share * (s * blurred(&light, at)).powi(2);
         // 6,000 draws: 2 % (one deviation); the light is not quite even over the function.
         assert!((found / expected - 1.0).abs() < 0.08, "{found} {expected}");
+        // What the division by the sum takes back is not counted: 14 % in the middle of so small a stamp.
+        let kept = divided / expected;
+        assert!(kept > 0.8 && kept < 1.02, "{kept}");
     }
 }

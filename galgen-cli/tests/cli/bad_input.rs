@@ -174,7 +174,7 @@ fn outputs_that_cannot_be_written_and_former_ones() {
         .fails(2, &["--png", "ends in .png"]);
     // An HDU in brackets is of the same file.
     bench
-        .galgen("generate --model model.safetensors --catalog model.safetensors[1] --out model.safetensors")
+        .galgen("generate --model model.safetensors --catalog cat.csv[1] --out cat.csv")
         .fails(2, &["named twice"]);
     bench
         .generate("--out ./model.safetensors")

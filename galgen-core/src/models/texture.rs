@@ -19,9 +19,10 @@ pub const MAX_STRENGTH: f32 = 1.0;
 /// ones (nearly normal, at most 3.5 deviations from 0), shared with the neighbours by a kernel of 3 x 3 pixels that
 /// wraps around the stamp's border.
 ///
-/// The likelihood has its variance to first order in s: that of pixel x behind a point-spread function h is
-/// share * (h * (m s))(x)^2 with share = sum of (h * kernel)^2. It is exact for a small s where m s varies slowly over h
-/// and, like the sky's, taken as independent between pixels.
+/// The likelihood adds its variance to that of [`PixelNoise`](super::PixelNoise), to first order in s and as independent
+/// between pixels: that of pixel x behind a point-spread function h is share * (h * (m s))(x)^2 with share = sum of
+/// (h * kernel)^2. That is the variance of what is drawn where s is small, m s varies slowly over h, and the pixels that h spans hold
+/// little of the light: that the division by the sum takes some of it back is left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Texture {

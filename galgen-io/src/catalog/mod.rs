@@ -13,7 +13,7 @@ pub use row::{CatalogRow, RowProblem};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::table::{Chunk, Table, TableError};
+use crate::table::{Chunk, Table, TableError, separator};
 use roles::Roles;
 
 /// What can be wrong with a catalogue as a whole.
@@ -24,10 +24,11 @@ pub enum CatalogError {
     Table(#[from] TableError),
     /// No column plays a role that is needed.
     #[error(
-        "{}: no column for {role}: looked for {}; the columns are: {}{}. \
+        "{}: no column for {role}: looked for {}; the columns are: {}{}{}. \
          Name the column with `{role}=COLUMN`, or give all rows one value with `{role}=NUMBER`",
         path.display(), tried.join(", "), present.join(", "),
-        closest.as_ref().map_or(String::new(), |c| format!(" (`{c}` looks close)"))
+        closest.as_ref().map_or(String::new(), |c| format!(" (`{c}` looks close)")),
+        separator(present)
     )]
     MissingRole {
         /// File concerned.

@@ -55,6 +55,11 @@ impl StampFile {
                 path: path.into(),
                 source,
             })?;
+        let fits = !(magic == b"\x93NUMPY" || idx::is_idx(&magic));
+        if !fits && hdu.is_some() {
+            let problem = "it is not FITS: leave out the HDU in brackets";
+            return Err(unreadable(path, problem.into()));
+        }
         if magic == b"\x93NUMPY" {
             Self::open_npy(path)
         } else if idx::is_idx(&magic) {
@@ -176,10 +181,12 @@ impl StampFile {
     /// # Errors
     /// [`StampError::Table`] or [`StampError::Unreadable`].
     pub fn index(&self) -> Result<Option<Table>, StampError> {
-        let Source::Fits { file, .. } = &self.source else {
+        let Source::Fits { file, hdu } = &self.source else {
             return Ok(None);
         };
-        if file.find(INDEX_HDU).is_err() {
+        // The table is of the stamps, not of another cube that was asked for.
+        let other = file.find(STAMPS_HDU).is_ok_and(|own| own.index != *hdu);
+        if other || file.find(INDEX_HDU).is_err() {
             return Ok(None);
         }
         let table = Table::open_hdu(&self.path, INDEX_HDU)?;

@@ -55,13 +55,6 @@ impl CsvTable {
                 names.join(",")
             )));
         }
-        if let [only] = &names[..]
-            && let Some(separator) = [";", "|", " "].into_iter().find(|s| only.contains(s))
-        {
-            return Err(bad(format!(
-                "the header is one column, `{only}`: separate columns by commas or tabs, not by `{separator}`"
-            )));
-        }
         for (i, name) in names.iter().enumerate() {
             if !name.is_empty() && names[..i].contains(name) {
                 return Err(bad(format!("the header names `{name}` twice: rename one")));

@@ -48,7 +48,7 @@ pub enum TableError {
         reason: String,
     },
     /// A named column is not there.
-    #[error("{}: no column `{asked}`{}; the columns are: {}", path.display(), hint(closest), list(present))]
+    #[error("{}: no column `{asked}`{}; the columns are: {}{}", path.display(), hint(closest), list(present), separator(present))]
     MissingColumn {
         /// File concerned.
         path: PathBuf,
@@ -87,6 +87,17 @@ fn hint(closest: &Option<String>) -> String {
     closest
         .as_ref()
         .map_or(String::new(), |c| format!(" (did you mean `{c}`?)"))
+}
+
+/// What to say of a header that may have been meant as several columns.
+pub(crate) fn separator(present: &[String]) -> String {
+    let [only] = present else {
+        return String::new();
+    };
+    let found = [";", "|", " "].into_iter().find(|s| only.contains(s));
+    found.map_or(String::new(), |found| {
+        format!(" (one column: separate columns by commas or tabs, not by `{found}`)")
+    })
 }
 
 fn list(names: &[String]) -> String {

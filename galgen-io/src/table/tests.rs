@@ -252,8 +252,13 @@ fn what_is_no_table_is_refused() {
     assert!(said("binary", b"ab\0c").contains("neither FITS"));
     assert!(said("numbers", b"1,2\n3,4\n").contains("must name the columns"));
     assert!(said("comments", b"# only\n").contains("no header line"));
-    assert!(said("semicolons", b"id;mag\n1;20\n").contains("not by `;`"));
-    assert!(said("blanks", b"id mag\n1 20\n").contains("not by ` `"));
+    let other = |name: &str, bytes: &[u8]| {
+        let table = Table::open(file(name, bytes)).unwrap();
+        table.find("mag").unwrap_err().to_string()
+    };
+    assert!(other("semicolons", b"id;mag\n1;20\n").contains("not by `;`"));
+    assert!(other("blanks", b"id mag\n1 20\n").contains("not by ` `"));
+    assert!(!other("plain", b"id,magnitude\n1,20\n").contains("not by"));
     assert!(said("twice", b"id,id\n1,2\n").contains("names `id` twice"));
     assert!(said("utf8", b"id,\xff\n1,2\n").contains("UTF-8"));
     let image = hdu(&["SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 0"], &[]);

@@ -183,12 +183,17 @@ fn limits(
             .iter()
             .map(|&(other, value)| (distance(position, other), value))
             .collect();
-        near.sort_by(|a, b| a.0.total_cmp(&b.0));
-        near.truncate(NEIGHBOURS);
+        if near.len() > NEIGHBOURS {
+            let order =
+                |a: &(f64, f64), b: &(f64, f64)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1));
+            near.select_nth_unstable_by(NEIGHBOURS - 1, order);
+            near.truncate(NEIGHBOURS);
+        }
         near.sort_by(|a, b| a.1.total_cmp(&b.1));
         let at = (quantile * near.len() as f64) as usize;
         let value = near.get(at.min(near.len().saturating_sub(1)));
-        (position, value.map_or(f64::INFINITY, |v| v.1))
+        // Without anything to compare with nothing is plausible.
+        (position, value.map_or(f64::NEG_INFINITY, |v| v.1))
     };
     blurred.iter().map(limit).collect()
 }

@@ -210,7 +210,8 @@ impl<'a> Learner<'a> {
     /// What a stamp has and its reconstruction (of the posterior's mean) has not is filtered: each pixel less the mean of
     /// its four neighbours, where all five were observed. So the strength is that of detail of the size of a pixel, and what a
     /// reconstruction misses on larger scales does not count. Filtered pixels are taken as independent, with the filtered
-    /// variances of texture and sky and half of the noise floor.
+    /// variances of texture, sky and half of the noise floor; the sky's as if it were white, which is too much where
+    /// it is correlated, and makes the texture weaker there.
     pub fn texture_loss(&self, batch: &Batch) -> Result<Tensor> {
         let intensity = self.model.intensity;
         let context = batch.context.as_ref();
