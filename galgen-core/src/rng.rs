@@ -90,6 +90,27 @@ impl Philox {
         self.block[self.used - 1]
     }
 
+    /// Fills `out` with the numbers that [`next_u32`](Self::next_u32) would give one after the other.
+    pub fn fill(&mut self, out: &mut [u32]) {
+        // Blocks are independent: several at a time keep the multipliers busy.
+        const BLOCKS: usize = 4;
+        let begun = (4 - self.used).min(out.len());
+        let (first, rest) = out.split_at_mut(begun);
+        first.iter_mut().for_each(|word| *word = self.next_u32());
+        let mut wide = rest.chunks_exact_mut(4 * BLOCKS);
+        for words in &mut wide {
+            let mut counters = [self.counter; BLOCKS];
+            for (i, counter) in counters.iter_mut().enumerate() {
+                counter[0] = counter[0].wrapping_add(i as u32);
+            }
+            let blocks = counters.map(|counter| philox(self.key, counter));
+            words.copy_from_slice(blocks.as_flattened());
+            self.counter[0] = self.counter[0].wrapping_add(BLOCKS as u32);
+        }
+        let last = wide.into_remainder();
+        last.iter_mut().for_each(|word| *word = self.next_u32());
+    }
+
     /// Uniform in the open interval (0, 1), on a grid of 2^-52.
     pub fn uniform(&mut self) -> f64 {
         let high = u64::from(self.next_u32()) << 20;
@@ -126,6 +147,24 @@ mod tests {
     use super::*;
 
     /// Known-answer vectors published with the Random123 library.
+    #[test]
+    fn filling_is_drawing_one_by_one() {
+        for (before, count) in [(0, 64), (1, 64), (3, 50), (2, 1), (4, 17), (5, 0)] {
+            let mut one = Philox::new(3, 9, Stream::Texture);
+            let mut many = one.clone();
+            for _ in 0..before {
+                assert_eq!(one.next_u32(), many.next_u32());
+            }
+            let mut filled = alloc::vec![0; count];
+            many.fill(&mut filled);
+            assert!(
+                filled.iter().all(|&word| word == one.next_u32()),
+                "{before} {count}"
+            );
+            assert_eq!(one.next_u32(), many.next_u32());
+        }
+    }
+
     #[test]
     fn known_answers() {
         assert_eq!(

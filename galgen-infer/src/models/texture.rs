@@ -153,10 +153,14 @@ impl Texture {
 
 /// Independent numbers of mean 0 and variance 1: whole numbers until the last step, so that they are the same everywhere.
 fn white(rng: &mut Philox, out: &mut [f32]) {
-    for out in out {
-        let words = [rng.next_u32(), rng.next_u32()];
-        let sum: u32 = words.iter().map(|w| (w & 0xffff) + (w >> 16)).sum();
-        *out = (sum as f32 - FOUR_MEAN) * FOUR_SCALE;
+    let mut words = [0; 64];
+    for out in out.chunks_mut(words.len() / 2) {
+        let words = &mut words[..2 * out.len()];
+        rng.fill(words);
+        for (out, words) in out.iter_mut().zip(words.as_chunks::<2>().0) {
+            let sum: u32 = words.iter().map(|w| (w & 0xffff) + (w >> 16)).sum();
+            *out = (sum as f32 - FOUR_MEAN) * FOUR_SCALE;
+        }
     }
 }
 
