@@ -8,6 +8,7 @@
 //! - transposed convolutions are one convolution for each phase of the output (`transposed`);
 //! - masks and degrees are folded into the weights; masked taps are not computed at all;
 //! - a `Reshape` to a map after a `Linear` permutes the rows of the weights;
+//! - sums run in the store of the convolution before them, and the parts of a concatenation are computed in their places (`fuse`);
 //! - a value that a convolution reads next is written inside a frame of zeros, so no kernel tests for
 //!   borders; slices are views;
 //! - buffers whose lifetimes do not overlap share memory.
@@ -16,6 +17,7 @@ mod arena;
 mod composite;
 mod convolution;
 mod frame;
+mod fuse;
 mod limits;
 mod transposed;
 
@@ -61,11 +63,25 @@ pub(crate) struct Step {
     pub op: Op,
     pub a: Place,
     pub b: Place,
+    /// Added to what a convolution writes.
+    pub added: Option<Place>,
     pub to: Place,
 }
 
+impl Step {
+    /// Everything that it touches.
+    fn places(&self) -> impl Iterator<Item = Place> {
+        [self.a, self.b, self.to].into_iter().chain(self.added)
+    }
+
+    fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        let places = [&mut self.a, &mut self.b, &mut self.to];
+        places.into_iter().chain(&mut self.added)
+    }
+}
+
 /// A view of one of the buffers; once the plan is laid out, of the arena.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     buffer: usize,
     pub view: View,
@@ -146,6 +162,7 @@ impl Plan {
             flops,
             ..
         } = lowering;
+        fuse::fuse(&mut steps, buffers.len());
         let scratch = arena::lay_out(&mut steps, &buffers);
         let cost = Cost::of(&tensors, &steps, flops, scratch);
         cost.check(prefix)?;
@@ -244,7 +261,13 @@ struct Lowering<'a> {
 
 impl Lowering<'_> {
     fn push(&mut self, op: Op, a: Place, b: Place, to: Place) {
-        self.steps.push(Step { op, a, b, to });
+        self.steps.push(Step {
+            op,
+            a,
+            b,
+            added: None,
+            to,
+        });
     }
 
     fn tensor(&self, path: &str, name: &str) -> Result<Vec<f32>, LoadError> {

@@ -21,6 +21,7 @@ impl Plan {
         let simd = self.simd;
         for step in &self.steps {
             let (a, b, to) = (step.a.view, step.b.view, step.to.view);
+            let added = step.added.map(|place| place.view);
             match &step.op {
                 Op::Load => {
                     pointwise::copy(
@@ -47,10 +48,10 @@ impl Plan {
                 Op::Gate => pointwise::gate(simd, arena, a, to),
                 Op::Upsample(factor) => pointwise::upsample(arena, a, *factor, to),
                 Op::Norm(norm) => norm::norm(simd, arena, a, norm, to),
-                Op::Conv(c) => conv::conv(simd, arena, a, c, to),
+                Op::Conv(c) => conv::conv(simd, arena, a, c, added, to),
                 Op::Depthwise(c) => depthwise::depthwise(simd, arena, a, c, to),
                 Op::PlaneConv(c) => planes::plane_conv(simd, arena, a, c, to),
-                Op::Winograd(c) => winograd::winograd(simd, arena, a, c, b.offset, to),
+                Op::Winograd(c) => winograd::winograd(simd, arena, a, c, b.offset, added, to),
             }
         }
     }

@@ -490,13 +490,19 @@ impl Session {
         conditions: &[f32],
         out: &mut [f32],
     ) -> Result<Flags, DrawError> {
+        let flags = self.check_latent(z, conditions)?;
+        let engine = &self.model.engine;
+        let decoded = engine.decode(z, &self.context, &mut self.scratch, out);
+        decoded.map_err(Failed::of_latent)?;
+        Ok(flags)
+    }
+
+    /// Checks what is decoded, and sets its conditions.
+    fn check_latent(&mut self, z: &[f32], conditions: &[f32]) -> Result<Flags, DrawError> {
         self.has_latent()?;
         let flags = self.set_context(conditions)?;
         finite("latent", z)?;
         assert_eq!(z.len(), self.model.latent(), "number of latent dimensions");
-        let engine = &self.model.engine;
-        let decoded = engine.decode(z, &self.context, &mut self.scratch, out);
-        decoded.map_err(Failed::of_latent)?;
         Ok(flags)
     }
 
@@ -512,10 +518,7 @@ impl Session {
         conditions: &[f32],
         out: &mut [f32],
     ) -> Result<Flags, DrawError> {
-        self.has_latent()?;
-        let flags = self.set_context(conditions)?;
-        finite("latent", z)?;
-        assert_eq!(z.len(), self.model.latent(), "number of latent dimensions");
+        let flags = self.check_latent(z, conditions)?;
         let side = self.model.card().geometry.side;
         assert_eq!(out.len(), side * side, "pixels of a plane");
         let engine = &self.model.engine;

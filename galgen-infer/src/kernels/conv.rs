@@ -18,7 +18,7 @@
 use super::Simd;
 use super::aligned::Aligned;
 use super::elementary::{Pointwise, apply_all};
-use super::lanes::{Kernel, Lanes};
+use super::lanes::{Kernel, Lanes, load_part};
 use super::pack::{Column, scatter};
 use super::view::View;
 use alloc::vec::Vec;
@@ -207,10 +207,19 @@ pub(super) fn tile(lanes: usize, outputs: usize, pixels: usize) -> Tile {
         .map_or((1, 1), |(tile, _)| *tile)
 }
 
-/// output = functions(bias + convolution of `input`), where `input` is the zero-padded map; the two do
-/// not overlap.
-pub(crate) fn conv(simd: Simd, arena: &mut [f32], input: View, conv: &Conv, output: View) {
+/// output = functions(bias + convolution of `input`) + `added` where there is one, where `input` is the zero-padded map and
+/// does not overlap the output. `added` is the output itself or does not overlap it.
+pub(crate) fn conv(
+    simd: Simd,
+    arena: &mut [f32],
+    input: View,
+    conv: &Conv,
+    added: Option<View>,
+    output: View,
+) {
     assert!(output.channel == 1 && output.channels == conv.outputs);
+    let fits = |v: View| v.same_extents(&output) && v.channel == 1 && v.end() <= arena.len();
+    assert!(added.is_none_or(fits));
     assert!((input.row, input.pixel) == (conv.row, conv.pixel));
     assert!(conv.packed.width == conv.tile.1 * simd.lanes());
     let (last_y, last_x) = (output.height - 1, output.width - 1);
@@ -220,6 +229,7 @@ pub(crate) fn conv(simd: Simd, arena: &mut [f32], input: View, conv: &Conv, outp
         arena,
         input,
         conv,
+        added,
         output,
     };
     simd.dispatch(job);
@@ -230,6 +240,7 @@ struct Job<'a> {
     arena: &'a mut [f32],
     input: View,
     conv: &'a Conv,
+    added: Option<View>,
     output: View,
 }
 
@@ -259,78 +270,128 @@ impl Job<'_> {
             arena,
             input,
             conv,
+            added,
             output,
         } = self;
         let base = arena.as_mut_ptr();
-        let pixels = output.height * output.width;
         let block = conv.packed.width;
-        for (index, first) in (0..conv.outputs).step_by(block).enumerate() {
-            let weights = conv.packed.block(index);
-            let bias = &conv.bias[index * block..][..block];
-            let columns = block.min(conv.outputs - first);
-            // In a row the last tile begins where it ends with it; in rows that are shorter than a tile it runs on into
-            // the next ones, and beyond the last pixel it repeats that.
-            let in_rows = output.width >= P;
-            let tiles = match in_rows {
-                true => output.height * output.width.div_ceil(P),
-                false => pixels.div_ceil(P),
+        // Of an input, an output and what is added to it.
+        let add = added.unwrap_or(output);
+        let step = [conv.stride * input.pixel, output.pixel, add.pixel];
+        let band = conv.band(input, output);
+        for top in (0..output.height).step_by(band) {
+            let end = (top + band).min(output.height);
+            let starts = |y: usize| {
+                [
+                    input.offset + conv.stride * y * input.row,
+                    output.offset + y * output.row,
+                    add.offset + y * add.row,
+                ]
             };
-            let (mut y, mut x) = (0, 0);
-            for _ in 0..tiles {
-                let (mut from, mut to) = ([0; P], [0; P]);
-                if in_rows {
-                    x = x.min(output.width - P);
-                    let row = input.offset + conv.stride * y * input.row;
-                    let to_row = output.offset + y * output.row + first;
+            for (index, first) in (0..conv.outputs).step_by(block).enumerate() {
+                let weights = conv.packed.block(index);
+                let bias = &conv.bias[index * block..][..block];
+                let columns = block.min(conv.outputs - first);
+                let (mut y, mut x) = (top, 0);
+                let mut at = starts(top);
+                for _ in 0..((end - top) * output.width).div_ceil(P) {
+                    // A tile runs on into the next row; beyond the last pixel it repeats that.
+                    let mut pixels = Pixels {
+                        from: [0; P],
+                        to: [0; P],
+                        added: [0; P],
+                    };
                     for p in 0..P {
-                        from[p] = row + conv.stride * (x + p) * input.pixel;
-                        to[p] = to_row + (x + p) * output.pixel;
-                    }
-                    x += P;
-                    if x == output.width {
-                        (y, x) = (y + 1, 0);
-                    }
-                } else {
-                    for p in 0..P {
-                        from[p] = input.offset + conv.stride * (y * input.row + x * input.pixel);
-                        to[p] = output.offset + y * output.row + x * output.pixel + first;
+                        pixels.from[p] = at[0];
+                        pixels.to[p] = at[1] + first;
+                        pixels.added[p] = at[2] + first;
                         if x + 1 < output.width {
                             x += 1;
-                        } else if y + 1 < output.height {
+                            at = [at[0] + step[0], at[1] + step[1], at[2] + step[2]];
+                        } else if y + 1 < end {
                             (y, x) = (y + 1, 0);
+                            at = starts(y);
                         }
                     }
+                    // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the inputs, outputs and
+                    // what is added lie within the arena; weights and bias have the lengths sliced.
+                    unsafe {
+                        conv.tile::<L, P, V>(
+                            l,
+                            base,
+                            pixels,
+                            added.is_some(),
+                            weights,
+                            bias,
+                            columns,
+                        );
+                    }
                 }
-                // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the inputs and outputs lie
-                // within the arena; weights and bias have the lengths sliced.
-                unsafe { conv.tile::<L, P, V>(l, base, from, to, weights, bias, columns) };
             }
+        }
+    }
+}
+
+/// Where the pixels of a tile lie.
+struct Pixels<const P: usize> {
+    from: [usize; P],
+    to: [usize; P],
+    added: [usize; P],
+}
+
+/// Numbers of the input that a band of rows reads: 128 KB, a part of a second-level cache.
+const BAND_NUMBERS: usize = 1 << 15;
+
+impl Conv {
+    /// Rows of the output for which all blocks of outputs run before the next ones: a map that is larger than a cache is
+    /// read once, and the weights once for each band, unless that is more.
+    fn band(&self, input: View, output: View) -> usize {
+        let row = self.stride * input.width * input.channels;
+        let rows = (BAND_NUMBERS / row).clamp(1, output.height);
+        let map = row * output.height;
+        let blocks = self.outputs.div_ceil(self.packed.width);
+        let weights = blocks * self.packed.depth * self.packed.width;
+        let bands = output.height.div_ceil(rows);
+        match map * (blocks - 1) > weights * (bands - 1) {
+            true => rows,
+            false => output.height,
         }
     }
 }
 
 impl Conv {
     /// # Safety
-    /// `from` and `to` are the places of output pixels of a call and of their inputs; `weights` and `bias` are
-    /// those of a block of outputs, of which there are `columns`.
+    /// `pixels` are the places of output pixels of a call, of their inputs and of what is added, if `adds`; `weights` and
+    /// `bias` are those of a block of outputs, of which there are `columns`.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     unsafe fn tile<L: Lanes, const P: usize, const V: usize>(
         &self,
         l: L,
         base: *mut f32,
-        from: [usize; P],
-        to: [usize; P],
+        pixels: Pixels<P>,
+        adds: bool,
         weights: &[f32],
         bias: &[f32],
         columns: usize,
     ) {
         // SAFETY: by the caller.
         unsafe {
-            let starts = |run: &Run| (from.map(|at| base.add(at + run.offset)), run.len);
+            let starts = |run: &Run| (pixels.from.map(|at| base.add(at + run.offset)), run.len);
             let runs = self.runs.iter().map(starts);
-            let acc = tile_sum::<L, P, V>(l, runs, weights.as_ptr(), bias);
-            tile_store::<L, P, V>(l, acc, &self.functions, base, to, columns);
+            let mut acc = tile_sum::<L, P, V>(l, runs, weights.as_ptr(), bias);
+            apply_all(l, &self.functions, acc.as_flattened_mut());
+            // Before anything is written: it may be the output, of which the last pixel may be repeated.
+            if adds {
+                for (row, at) in acc.iter_mut().zip(pixels.added) {
+                    for (v, value) in row.iter_mut().enumerate() {
+                        let left = columns.saturating_sub(v * L::N);
+                        let more = load_part(l, base.add(at + v * L::N), left);
+                        *value = l.add(*value, more);
+                    }
+                }
+            }
+            tile_store::<L, P, V>(l, acc, base, pixels.to, columns);
         }
     }
 }
@@ -379,13 +440,11 @@ pub(super) unsafe fn tile_sum<L: Lanes, const P: usize, const V: usize>(
 #[inline(always)]
 pub(super) unsafe fn tile_store<L: Lanes, const P: usize, const V: usize>(
     l: L,
-    mut acc: [[L::V; V]; P],
-    functions: &[Pointwise],
+    acc: [[L::V; V]; P],
     base: *mut f32,
     to: [usize; P],
     columns: usize,
 ) {
-    apply_all(l, functions, acc.as_flattened_mut());
     for (row, to) in acc.iter().zip(to) {
         for (v, &value) in row.iter().enumerate() {
             // SAFETY: columns v N .. of the pixel, as many as there are.

@@ -5,7 +5,7 @@
 
 use super::Simd;
 use super::conv::{Packed, Tile, padded, tile, tile_store, tile_sum};
-use super::elementary::Pointwise;
+use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes};
 use alloc::vec::Vec;
 
@@ -140,9 +140,10 @@ impl Job<'_> {
                 unsafe {
                     let starts =
                         |run: &Run| (pixel.map(|p| base.add(run.offset + p * run.pixel)), run.len);
-                    let acc =
+                    let mut acc =
                         tile_sum::<L, P, V>(l, runs.iter().map(starts), weights.as_ptr(), bias);
-                    tile_store::<L, P, V>(l, acc, &conv.functions, base, targets, columns);
+                    apply_all(l, &conv.functions, acc.as_flattened_mut());
+                    tile_store::<L, P, V>(l, acc, base, targets, columns);
                 }
             }
         }

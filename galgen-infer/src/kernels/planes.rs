@@ -2,37 +2,57 @@
 //! rows, because vectors of output channels would be mostly empty.
 
 use super::Simd;
-use super::conv::Tap;
+use super::conv::{Tap, padded};
 use super::elementary::{Pointwise, apply_all};
 use super::lanes::{Kernel, Lanes};
 use super::view::View;
+use alloc::vec;
 use alloc::vec::Vec;
 
-/// Most vectors of a row that are summed side by side.
+/// (O, V): outputs and vectors of a row that are summed side by side.
+type Tile = (usize, usize);
+
+/// Most vectors of a tile's row.
 const MOST_VECTORS: usize = 8;
 /// Numbers beyond the last row of the input that may be read (and are not used).
 pub(crate) const SLACK: usize = 16 * MOST_VECTORS;
+
+/// Eight sums hide the latency of the multiply-add and leave registers for what they read, also where there are 16.
+fn tile(outputs: usize, vectors: usize) -> Tile {
+    match (outputs, vectors) {
+        (1, 1 | 2) => (1, 2),
+        (1, _) => (1, MOST_VECTORS),
+        (2, _) => (2, 4),
+        _ => (4, 2),
+    }
+}
 
 /// A convolution for zero-padded inputs of certain strides.
 #[derive(Clone, Debug)]
 pub(crate) struct PlaneConv {
     channel: usize,
     row: usize,
+    outputs: usize,
+    tile: Tile,
     /// Offset of each input of an output pixel, in the order of accumulation.
     offsets: Vec<usize>,
-    /// `[outputs][offsets]`
+    /// `[blocks][offsets][block]` where a block is the outputs of a tile, zeros beyond the last output.
     weights: Vec<f32>,
+    /// `[blocks][block]`
     bias: Vec<f32>,
     functions: Vec<Pointwise>,
 }
 
 impl PlaneConv {
-    /// `weights` are in the order of accumulation, output by output; `input` is the zero-padded map in planes.
+    /// `weights` are in the order of accumulation, output by output; `input` is the zero-padded map in planes, `width` that of
+    /// the output.
     pub fn new(
+        simd: Simd,
         input: View,
+        width: usize,
         taps: &[Tap],
-        weights: Vec<f32>,
-        bias: Vec<f32>,
+        weights: &[f32],
+        bias: &[f32],
         functions: Vec<Pointwise>,
     ) -> Self {
         assert!(input.pixel == 1);
@@ -41,12 +61,24 @@ impl PlaneConv {
             let offset = |i| i * input.channel + tap.y * input.row + tap.x;
             offsets.extend((0..input.channels).map(offset));
         }
-        let (channel, row) = (input.channel, input.row);
+        let tile = tile(bias.len(), width.div_ceil(simd.lanes()));
+        let (outputs, block, depth) = (bias.len(), tile.0, offsets.len());
+        let bias = padded(bias, block);
+        let mut packed = vec![0.0; bias.len() * depth];
+        // A mask may leave nothing.
+        for (output, row) in weights.chunks_exact(depth.max(1)).enumerate() {
+            let first = output / block * (depth * block) + output % block;
+            for (to, &weight) in packed[first..].iter_mut().step_by(block).zip(row) {
+                *to = weight;
+            }
+        }
         PlaneConv {
-            channel,
-            row,
+            channel: input.channel,
+            row: input.row,
+            outputs,
+            tile,
             offsets,
-            weights,
+            weights: packed,
             bias,
             functions,
         }
@@ -54,7 +86,7 @@ impl PlaneConv {
 
     /// Multiply-adds for `pixels` output pixels.
     pub fn multiply_adds(&self, pixels: usize) -> usize {
-        self.weights.len() * pixels
+        self.outputs * self.offsets.len() * pixels
     }
 }
 
@@ -68,8 +100,7 @@ pub(crate) fn plane_conv(
     output: View,
 ) {
     assert!((input.channel, input.row, input.pixel) == (conv.channel, conv.row, 1));
-    assert!(output.channels == conv.bias.len() && output.end() <= arena.len());
-    assert!(conv.weights.len() == conv.bias.len() * conv.offsets.len());
+    assert!(output.channels == conv.outputs && output.end() <= arena.len());
     let furthest = conv.offsets.iter().max().copied().unwrap_or(0);
     let last_row = input.offset + (output.height - 1) * input.row + furthest;
     assert!(last_row + output.width + SLACK <= arena.len());
@@ -92,19 +123,20 @@ struct Job<'a> {
 impl Kernel for Job<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        // The number of vectors does not touch the order of any sum.
-        match self.output.width.div_ceil(L::N) {
-            1 => self.rows::<L, 1>(l),
-            2 => self.rows::<L, 2>(l),
-            3 | 4 => self.rows::<L, 4>(l),
-            _ => self.rows::<L, MOST_VECTORS>(l),
+        // The tile does not touch the order of any sum.
+        match self.conv.tile {
+            (1, 2) => self.rows::<L, 1, 2>(l),
+            (1, MOST_VECTORS) => self.rows::<L, 1, MOST_VECTORS>(l),
+            (2, 4) => self.rows::<L, 2, 4>(l),
+            (4, 2) => self.rows::<L, 4, 2>(l),
+            other => unreachable!("no kernel for tile {other:?}"),
         }
     }
 }
 
 impl Job<'_> {
     #[inline(always)]
-    fn rows<L: Lanes, const V: usize>(self, l: L) {
+    fn rows<L: Lanes, const O: usize, const V: usize>(self, l: L) {
         let Job {
             arena,
             input,
@@ -115,33 +147,63 @@ impl Job<'_> {
         let depth = conv.offsets.len();
         for y in 0..output.height {
             for x in (0..output.width).step_by(V * L::N) {
-                for (o, &bias) in conv.bias.iter().enumerate() {
-                    let weights = &conv.weights[o * depth..][..depth];
-                    let mut acc = [l.splat(bias); V];
+                for (block, bias) in conv.bias.chunks_exact(O).enumerate() {
+                    let weights = &conv.weights[block * depth * O..][..depth * O];
                     let start = input.offset + y * input.row + x;
-                    for (&offset, &w) in conv.offsets.iter().zip(weights) {
-                        let w = l.splat(w);
-                        for (v, acc) in acc.iter_mut().enumerate() {
-                            // SAFETY: x starts within the row, so this ends within width + V N of it,
-                            // which `plane_conv` has checked, V N being at most SLACK.
-                            let i = unsafe { l.load(base.add(start + offset + v * L::N)) };
-                            *acc = l.fma(i, w, *acc);
-                        }
-                    }
-                    apply_all(l, &conv.functions, &mut acc);
-                    let mut row = [0.0f32; SLACK];
-                    for (v, acc) in acc.iter().enumerate() {
-                        // SAFETY: V N numbers fit in SLACK.
-                        unsafe { l.store(row.as_mut_ptr().add(v * L::N), *acc) };
-                    }
-                    let to = output.offset + o * output.channel + y * output.row + x * output.pixel;
+                    // SAFETY: x starts within the row, so a vector ends within width + V N of it, which `plane_conv` has
+                    // checked, V N being at most SLACK.
+                    let mut sums = unsafe {
+                        let from = base.add(start);
+                        tile_sum::<L, O, V>(l, from, &conv.offsets, weights, bias)
+                    };
+                    apply_all(l, &conv.functions, sums.as_flattened_mut());
                     let count = (V * L::N).min(output.width - x);
-                    for (i, &value) in row[..count].iter().enumerate() {
-                        // SAFETY: pixel x + i of the row of `output`.
-                        unsafe { *base.add(to + i * output.pixel) = value };
+                    let outputs = block * O..conv.outputs.min((block + 1) * O);
+                    for (o, sums) in outputs.zip(sums) {
+                        let mut row = [0.0f32; SLACK];
+                        for (v, &sum) in sums.iter().enumerate() {
+                            // SAFETY: V N numbers fit in SLACK.
+                            unsafe { l.store(row.as_mut_ptr().add(v * L::N), sum) };
+                        }
+                        let to =
+                            output.offset + o * output.channel + y * output.row + x * output.pixel;
+                        for (i, &value) in row[..count].iter().enumerate() {
+                            // SAFETY: pixel x + i of the row of `output`.
+                            unsafe { *base.add(to + i * output.pixel) = value };
+                        }
                     }
                 }
             }
         }
     }
+}
+
+/// # Safety
+/// V N numbers can be read at each of `offsets` from `from`.
+#[inline(always)]
+unsafe fn tile_sum<L: Lanes, const O: usize, const V: usize>(
+    l: L,
+    from: *const f32,
+    offsets: &[usize],
+    weights: &[f32],
+    bias: &[f32],
+) -> [[L::V; V]; O] {
+    let mut acc = [[l.splat(0.0); V]; O];
+    for (acc, &bias) in acc.iter_mut().zip(bias) {
+        *acc = [l.splat(bias); V];
+    }
+    for (&offset, weights) in offsets.iter().zip(weights.chunks_exact(O)) {
+        let mut x = [l.splat(0.0); V];
+        for (v, x) in x.iter_mut().enumerate() {
+            // SAFETY: by the caller.
+            *x = unsafe { l.load(from.add(offset + v * L::N)) };
+        }
+        for o in 0..O {
+            let w = l.splat(weights[o]);
+            for v in 0..V {
+                acc[o][v] = l.fma(x[v], w, acc[o][v]);
+            }
+        }
+    }
+    acc
 }

@@ -36,12 +36,59 @@ unsafe fn copy_raw(source: *const f32, from: View, target: *mut f32, to: View) {
             unsafe { core::ptr::copy(s, t, from.width * from.channels) };
             continue;
         }
-        for c in 0..from.channels {
+        if from.channel == 1 && to.channel == 1 {
             for x in 0..from.width {
-                // SAFETY: an element of each view.
+                // SAFETY: a pixel of each view; `copy` allows overlap.
                 unsafe {
-                    *t.add(c * to.channel + x * to.pixel) =
-                        *s.add(c * from.channel + x * from.pixel);
+                    core::ptr::copy(s.add(x * from.pixel), t.add(x * to.pixel), from.channels);
+                }
+            }
+            continue;
+        }
+        let [width, channels] = [from.width, from.channels];
+        // SAFETY: elements of the row in each view, by the strides of the views.
+        unsafe {
+            match (from.channel, to.channel) {
+                (1, _) => transpose(
+                    [width, channels],
+                    s,
+                    [from.pixel, 1],
+                    t,
+                    [to.pixel, to.channel],
+                ),
+                _ => transpose(
+                    [channels, width],
+                    s,
+                    [from.channel, from.pixel],
+                    t,
+                    [to.channel, to.pixel],
+                ),
+            }
+        }
+    }
+}
+
+/// Side of the squares in which elements are transposed: a cache line of what is scattered serves all of them.
+const SQUARE: usize = 16;
+
+/// Copies a matrix between any strides of its rows and columns, a square at a time.
+///
+/// # Safety
+/// All elements can be read and written.
+unsafe fn transpose(
+    extents: [usize; 2],
+    s: *const f32,
+    from: [usize; 2],
+    t: *mut f32,
+    to: [usize; 2],
+) {
+    let [rows, columns] = extents;
+    for row in (0..rows).step_by(SQUARE) {
+        for column in (0..columns).step_by(SQUARE) {
+            for j in column..(column + SQUARE).min(columns) {
+                for i in row..(row + SQUARE).min(rows) {
+                    // SAFETY: by the caller.
+                    unsafe { *t.add(i * to[0] + j * to[1]) = *s.add(i * from[0] + j * from[1]) };
                 }
             }
         }

@@ -226,14 +226,16 @@ fn transformed(scheme: Scheme, kernel: &[f32]) -> [[f64; 4]; 4] {
     factors
 }
 
-/// output = functions(bias + convolution of `input`), where `input` is the map with the zeros that the kernel sees and
-/// `scratch` the start of [`Winograd::scratch`] numbers; the three do not overlap.
+/// output = functions(bias + convolution of `input`) + `added` where there is one, where `input` is the map with the zeros
+/// that the kernel sees and `scratch` the start of [`Winograd::scratch`] numbers; the three do not overlap. `added` is the
+/// output itself or does not overlap it.
 pub(crate) fn winograd(
     simd: Simd,
     arena: &mut [f32],
     input: View,
     conv: &Winograd,
     scratch: usize,
+    added: Option<View>,
     output: View,
 ) {
     let (height, width) = (output.height / 2, output.width / 2);
@@ -241,6 +243,8 @@ pub(crate) fn winograd(
     assert!(input.channel == 1 && input.channels == conv.inputs && input.end() <= arena.len());
     assert!(output.channel == 1 && output.channels == conv.outputs && output.end() <= arena.len());
     assert!((output.height, output.width) == (2 * height, 2 * width));
+    let fits = |v: View| v.same_extents(&output) && v.channel == 1 && v.end() <= arena.len();
+    assert!(added.is_none_or(fits));
     assert!(furthest(height) <= input.height && furthest(width) <= input.width);
     assert!(conv.block == conv.tile.1 * simd.lanes());
     assert!(scratch + conv.scratch() <= arena.len());
@@ -251,6 +255,7 @@ pub(crate) fn winograd(
         conv,
         transformed: scratch,
         products,
+        added,
         output,
     });
 }
@@ -264,6 +269,7 @@ struct Job<'a> {
     transformed: usize,
     /// `[products][strip][block]`
     products: usize,
+    added: Option<View>,
     output: View,
 }
 
@@ -421,7 +427,6 @@ impl Job<'_> {
         let conv = self.conv;
         let base = self.arena.as_mut_ptr();
         let (y, x) = self.cell(cell);
-        let corner = self.output.offset + 2 * (y * self.output.row + x * self.output.pixel);
         let columns = conv.block.min(conv.outputs - first);
         for c in (0..columns).step_by(L::N) {
             let count = (columns - c).min(L::N);
@@ -451,9 +456,18 @@ impl Job<'_> {
             apply_all(l, &conv.functions, results.as_flattened_mut());
             for (r, row) in results.iter().enumerate() {
                 for (s, &value) in row.iter().enumerate() {
-                    let at = corner + r * self.output.row + s * self.output.pixel + first + c;
-                    // SAFETY: channels of an output pixel of the cell.
-                    unsafe { store_part(l, base.add(at), value, count) };
+                    let place = |v: View| {
+                        let (y, x) = (2 * y + r, 2 * x + s);
+                        v.offset + y * v.row + x * v.pixel + first + c
+                    };
+                    // SAFETY: channels of an output pixel of the cell, and of what is added to it.
+                    unsafe {
+                        let sum = match self.added {
+                            Some(v) => l.add(value, load_part(l, base.add(place(v)), count)),
+                            None => value,
+                        };
+                        store_part(l, base.add(place(self.output)), sum, count);
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 pub(super) fn lay_out(steps: &mut [Step], buffers: &[usize]) -> usize {
     let mut life: Vec<Option<(usize, usize)>> = alloc::vec![None; buffers.len()];
     for (i, step) in steps.iter().enumerate() {
-        for place in [step.a, step.b, step.to] {
+        for place in step.places() {
             let (first, _) = life[place.buffer].unwrap_or((i, i));
             life[place.buffer] = Some((first, i));
         }
@@ -35,7 +35,7 @@ pub(super) fn lay_out(steps: &mut [Step], buffers: &[usize]) -> usize {
         placed.push((start, start + len, (first, last)));
     }
     for step in steps {
-        for place in [&mut step.a, &mut step.b, &mut step.to] {
+        for place in step.places_mut() {
             place.view.offset += starts[place.buffer];
         }
     }

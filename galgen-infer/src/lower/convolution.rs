@@ -151,7 +151,7 @@ impl Lowering<'_> {
         })?;
         let input = padded(input, p);
         let bias = self.tensor(path, "bias")?;
-        let conv = PlaneConv::new(input.view, &taps, weights, bias, functions);
+        let conv = PlaneConv::new(self.simd, input.view, w, &taps, &weights, &bias, functions);
         let to = self.allocate(shape, frame);
         self.flops += 2 * conv.multiply_adds(to.view().height * to.view().width) as u64;
         self.push(Op::PlaneConv(Box::new(conv)), input, input, to.place);
