@@ -278,7 +278,7 @@ fn layer_norms_and_bipolar_functions() {
 #[test]
 fn convolutions_with_few_outputs_on_wide_maps() {
     for (i, width) in [7, 8, 9, 16, 31, 33, 64, 65, 129].into_iter().enumerate() {
-        for outputs in [1, 3, 4] {
+        for outputs in 1..=4 {
             let input = Shape::Map {
                 channels: 5,
                 height: 3,
@@ -535,6 +535,80 @@ fn sums_and_concatenations() {
     for (i, layers) in cases.into_iter().enumerate() {
         check(&net(input, 2, layers), i as u64);
     }
+}
+
+/// What convolutions do in their stores, on maps that they cut into cells, bands of rows, and neither.
+#[test]
+fn sums_and_concatenations_of_convolutions() {
+    let act = || Layer::Activation(Act::Silu);
+    let conv = Layer::conv;
+    let slice = |start, len| Layer::Slice { start, len };
+    let cases = [
+        // Added: the input, which is read later, too; another convolution; one whose result is read twice.
+        vec![
+            Layer::residual(vec![conv(8, 3, 1), act()]),
+            Layer::residual(vec![conv(8, 1, 1)]),
+        ],
+        vec![
+            Layer::Sum(vec![
+                vec![conv(9, 3, 1)],
+                vec![conv(9, 1, 1), act()],
+                vec![conv(9, 5, 1)],
+            ]),
+            conv(3, 3, 1),
+        ],
+        vec![
+            conv(16, 3, 1),
+            Layer::Sum(vec![vec![slice(0, 8), conv(8, 3, 1)], vec![slice(8, 8)]]),
+            Layer::Sum(vec![vec![conv(8, 1, 1)], vec![]]),
+            act(),
+        ],
+        // Parts that are made, kept and made of others, inside a frame and without one.
+        vec![
+            Layer::Concat(vec![vec![conv(6, 3, 1)], vec![]]),
+            Layer::Concat(vec![
+                vec![slice(0, 6), Layer::Gate],
+                vec![Layer::Sum(vec![
+                    vec![slice(6, 8)],
+                    vec![conv(16, 3, 1), Layer::Gate, conv(8, 1, 1)],
+                ])],
+            ]),
+            conv(4, 3, 1),
+        ],
+        vec![
+            Layer::Concat(vec![
+                vec![conv(4, 3, 2), Layer::UpsampleNearest { factor: 2 }],
+                vec![Layer::Concat(vec![
+                    vec![conv(5, 1, 1)],
+                    vec![conv(2, 3, 1)],
+                ])],
+            ]),
+            act(),
+        ],
+    ];
+    // In cells; of sides that are odd or small; of rows for more than one band of those with 40 outputs.
+    for (height, width) in [(16, 18), (7, 5), (2, 2)] {
+        for (i, layers) in cases.iter().enumerate() {
+            let input = Shape::Map {
+                channels: 8,
+                height,
+                width,
+            };
+            // An upsampling needs a side that can be halved.
+            if Net::output(&net(input, 0, layers.clone())).is_ok() {
+                check(&net(input, 0, layers.clone()), i as u64);
+            }
+        }
+    }
+    let input = Shape::Map {
+        channels: 40,
+        height: 37,
+        width: 35,
+    };
+    check(
+        &net(input, 0, vec![Layer::residual(vec![conv(40, 3, 1)])]),
+        7,
+    );
 }
 
 /// A decoder and an encoder of the kind that models use.

@@ -116,7 +116,6 @@ impl Job<'_> {
         } = self;
         let base = arena.as_mut_ptr();
         let count = (conv.channels - first).min(L::N);
-        let padded = conv.bias.len();
         let mut from = [0; PIXELS];
         let mut to = [0; PIXELS];
         for p in 0..PIXELS {
@@ -125,25 +124,51 @@ impl Job<'_> {
             from[p] = input.offset + conv.stride * (y * input.row + x * input.pixel) + first;
             to[p] = output.offset + y * output.row + x * output.pixel + first;
         }
-        // SAFETY: the vectors of weights and biases are padded; `count` channels of pixels of both views, for
-        // which `depthwise` has checked that they lie within the arena.
+        // SAFETY: channels `first` .. of pixels of both views, for which `depthwise` has checked that they lie within the
+        // arena.
         unsafe {
-            let mut acc = [l.load(conv.bias.as_ptr().add(first)); PIXELS];
-            for row in 0..conv.kernel[0] {
-                for column in 0..conv.kernel[1] {
-                    let tap = row * conv.kernel[1] + column;
-                    let weight = l.load(conv.weights.as_ptr().add(tap * padded + first));
-                    let shift = row * input.row + column * input.pixel;
-                    for (acc, from) in acc.iter_mut().zip(from) {
-                        let value = load_part(l, base.add(from + shift), count);
-                        *acc = l.fma(value, weight, *acc);
+            let inputs = from.map(|at| base.add(at).cast_const());
+            let mut sums = match count == L::N {
+                true => conv.sums(l, inputs, [input.row, input.pixel], first, L::N),
+                false => conv.sums(l, inputs, [input.row, input.pixel], first, count),
+            };
+            apply_all(l, &conv.functions, &mut sums);
+            for (sum, to) in sums.iter().zip(to) {
+                store_part(l, base.add(to), *sum, count);
+            }
+        }
+    }
+}
+
+impl Depthwise {
+    /// bias + products of `count` channels from `first` of some pixels, whose inputs begin at `from`.
+    ///
+    /// # Safety
+    /// There are so many channels, and inputs of all taps, whose rows and pixels are so far apart.
+    #[inline(always)]
+    unsafe fn sums<L: Lanes>(
+        &self,
+        l: L,
+        from: [*const f32; PIXELS],
+        [row, pixel]: [usize; 2],
+        first: usize,
+        count: usize,
+    ) -> [L::V; PIXELS] {
+        let padded = self.bias.len();
+        // SAFETY: by the caller; the vectors of weights and biases are padded.
+        unsafe {
+            let mut acc = [l.load(self.bias.as_ptr().add(first)); PIXELS];
+            for y in 0..self.kernel[0] {
+                for x in 0..self.kernel[1] {
+                    let tap = y * self.kernel[1] + x;
+                    let weight = l.load(self.weights.as_ptr().add(tap * padded + first));
+                    for p in 0..PIXELS {
+                        let value = load_part(l, from[p].add(y * row + x * pixel), count);
+                        acc[p] = l.fma(value, weight, acc[p]);
                     }
                 }
             }
-            apply_all(l, &conv.functions, &mut acc);
-            for (acc, to) in acc.iter().zip(to) {
-                store_part(l, base.add(to), *acc, count);
-            }
+            acc
         }
     }
 }
