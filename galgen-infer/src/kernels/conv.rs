@@ -17,11 +17,13 @@
 
 use super::Simd;
 use super::aligned::Aligned;
-use super::elementary::{Pointwise, apply_all};
-use super::lanes::{Kernel, Lanes, load_part};
+use super::elementary::Pointwise;
+use super::lanes::{Kernel, Lanes, load_part, store_part};
 use super::pack::{Column, scatter};
 use super::view::View;
 use alloc::vec::Vec;
+use core::ops::Range;
+use galgen_core::math::act::Act;
 
 /// One tap: the displacement of its input pixel in the zero-padded map.
 #[derive(Clone, Copy, Debug)]
@@ -275,68 +277,102 @@ impl Job<'_> {
         } = self;
         let base = arena.as_mut_ptr();
         let block = conv.packed.width;
-        // Of an input, an output and what is added to it.
-        let add = added.unwrap_or(output);
-        let step = [conv.stride * input.pixel, output.pixel, add.pixel];
         let band = conv.band(input, output);
         for top in (0..output.height).step_by(band) {
-            let end = (top + band).min(output.height);
-            let starts = |y: usize| {
-                [
-                    input.offset + conv.stride * y * input.row,
-                    output.offset + y * output.row,
-                    add.offset + y * add.row,
-                ]
-            };
+            let bottom = (top + band).min(output.height);
             for (index, first) in (0..conv.outputs).step_by(block).enumerate() {
                 let weights = conv.packed.block(index);
                 let bias = &conv.bias[index * block..][..block];
                 let columns = block.min(conv.outputs - first);
-                let (mut y, mut x) = (top, 0);
-                let mut at = starts(top);
-                for _ in 0..((end - top) * output.width).div_ceil(P) {
-                    // A tile runs on into the next row; beyond the last pixel it repeats that.
-                    let mut pixels = Pixels {
-                        from: [0; P],
-                        to: [0; P],
-                        added: [0; P],
-                    };
-                    for p in 0..P {
-                        pixels.from[p] = at[0];
-                        pixels.to[p] = at[1] + first;
-                        pixels.added[p] = at[2] + first;
-                        if x + 1 < output.width {
-                            x += 1;
-                            at = [at[0] + step[0], at[1] + step[1], at[2] + step[2]];
-                        } else if y + 1 < end {
-                            (y, x) = (y + 1, 0);
-                            at = starts(y);
-                        }
-                    }
+                let mut walk = Walk::new(conv.stride, input, output, added, top..bottom);
+                let mut left = (bottom - top) * output.width;
+                while left > 0 {
+                    let (mut from, mut to, mut more) = ([0; P], [0; P], [0; P]);
+                    walk.next(&mut from, &mut to, &mut more);
                     // SAFETY: all pixels are pixels of `output`, for which `conv` has checked that the inputs, outputs and
                     // what is added lie within the arena; weights and bias have the lengths sliced.
                     unsafe {
-                        conv.tile::<L, P, V>(
-                            l,
-                            base,
-                            pixels,
-                            added.is_some(),
-                            weights,
-                            bias,
+                        let starts =
+                            |run: &Run| (from.map(|at| base.add(at + run.offset)), run.len);
+                        let runs = conv.runs.iter().map(starts);
+                        let acc = tile_sum::<L, P, V>(l, runs, weights.as_ptr(), bias);
+                        let pixels = left.min(P);
+                        let end = End {
+                            functions: &conv.functions,
+                            base: base.add(first),
+                            to: &to[..pixels],
+                            added: added.is_some().then_some(&more[..pixels]),
                             columns,
-                        );
+                        };
+                        tile_end::<L, P, V>(l, acc, end);
                     }
+                    left = left.saturating_sub(P);
                 }
             }
         }
     }
 }
 
-/// Where the pixels of a tile lie.
-struct Pixels<const P: usize> {
-    from: [usize; P],
-    to: [usize; P],
-    added: [usize; P],
+/// Goes over the pixels of some rows.
+struct Walk {
+    x: usize,
+    rows: Range<usize>,
+    width: usize,
+    /// Of the input, the output and what is added: the pixel, the start of its row, from pixel to pixel, from row to row.
+    at: [usize; 3],
+    start: [usize; 3],
+    pixel: [usize; 3],
+    row: [usize; 3],
+}
+
+impl Walk {
+    fn new(
+        stride: usize,
+        input: View,
+        output: View,
+        added: Option<View>,
+        rows: Range<usize>,
+    ) -> Self {
+        let views = [input, output, added.unwrap_or(output)];
+        let strides = [stride, 1, 1];
+        let mut walk = Walk {
+            x: 0,
+            width: output.width,
+            at: [0; 3],
+            start: [0; 3],
+            pixel: [0; 3],
+            row: [0; 3],
+            rows,
+        };
+        for (k, (view, stride)) in views.iter().zip(strides).enumerate() {
+            walk.pixel[k] = stride * view.pixel;
+            walk.row[k] = stride * view.row;
+            walk.start[k] = view.offset + walk.rows.start * walk.row[k];
+        }
+        walk.at = walk.start;
+        walk
+    }
+
+    /// The places of the next pixels; beyond the last row its last pixel is repeated. There once, not in each shape of a tile.
+    #[inline(never)]
+    fn next(&mut self, from: &mut [usize], to: &mut [usize], added: &mut [usize]) {
+        for ((from, to), added) in from.iter_mut().zip(to).zip(added) {
+            [*from, *to, *added] = self.at;
+            if self.x + 1 < self.width {
+                self.x += 1;
+                for k in 0..3 {
+                    self.at[k] += self.pixel[k];
+                }
+            } else if self.rows.len() > 1 {
+                self.rows.start += 1;
+                self.x = 0;
+                for k in 0..3 {
+                    self.start[k] += self.row[k];
+                }
+                self.at = self.start;
+            }
+        }
+    }
 }
 
 /// Numbers of the input that a band of rows reads: 128 KB, a part of a second-level cache.
@@ -355,43 +391,6 @@ impl Conv {
         match map * (blocks - 1) > weights * (bands - 1) {
             true => rows,
             false => output.height,
-        }
-    }
-}
-
-impl Conv {
-    /// # Safety
-    /// `pixels` are the places of output pixels of a call, of their inputs and of what is added, if `adds`; `weights` and
-    /// `bias` are those of a block of outputs, of which there are `columns`.
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn tile<L: Lanes, const P: usize, const V: usize>(
-        &self,
-        l: L,
-        base: *mut f32,
-        pixels: Pixels<P>,
-        adds: bool,
-        weights: &[f32],
-        bias: &[f32],
-        columns: usize,
-    ) {
-        // SAFETY: by the caller.
-        unsafe {
-            let starts = |run: &Run| (pixels.from.map(|at| base.add(at + run.offset)), run.len);
-            let runs = self.runs.iter().map(starts);
-            let mut acc = tile_sum::<L, P, V>(l, runs, weights.as_ptr(), bias);
-            apply_all(l, &self.functions, acc.as_flattened_mut());
-            // Before anything is written: it may be the output, of which the last pixel may be repeated.
-            if adds {
-                for (row, at) in acc.iter_mut().zip(pixels.added) {
-                    for (v, value) in row.iter_mut().enumerate() {
-                        let left = columns.saturating_sub(v * L::N);
-                        let more = load_part(l, base.add(at + v * L::N), left);
-                        *value = l.add(*value, more);
-                    }
-                }
-            }
-            tile_store::<L, P, V>(l, acc, base, pixels.to, columns);
         }
     }
 }
@@ -435,28 +434,84 @@ pub(super) unsafe fn tile_sum<L: Lanes, const P: usize, const V: usize>(
     acc
 }
 
+/// What becomes of the sums of a tile.
+pub(super) struct End<'a> {
+    pub functions: &'a [Pointwise],
+    /// What the places are counted from.
+    pub base: *mut f32,
+    /// Where the outputs of each pixel go, as many as there are of the tile.
+    pub to: &'a [usize],
+    /// Where what is added to them stands.
+    pub added: Option<&'a [usize]>,
+    /// Outputs of a pixel.
+    pub columns: usize,
+}
+
 /// # Safety
-/// `columns` numbers, at most V N, can be written at each `base + to[p]`.
+/// `columns` numbers, at most V N, can be written at each `base + to[p]` and read at each `base + added[p]`.
 #[inline(always)]
-pub(super) unsafe fn tile_store<L: Lanes, const P: usize, const V: usize>(
+pub(super) unsafe fn tile_end<L: Lanes, const P: usize, const V: usize>(
     l: L,
     acc: [[L::V; V]; P],
-    base: *mut f32,
-    to: [usize; P],
-    columns: usize,
+    end: End,
 ) {
-    for (row, to) in acc.iter().zip(to) {
-        for (v, &value) in row.iter().enumerate() {
-            // SAFETY: columns v N .. of the pixel, as many as there are.
-            unsafe {
-                let target = base.add(to + v * L::N);
-                let left = columns.saturating_sub(v * L::N);
-                if left >= L::N {
-                    l.store(target, value);
-                } else if left > 0 {
-                    let mut part = [0.0f32; 16];
-                    l.store(part.as_mut_ptr(), value);
-                    core::ptr::copy_nonoverlapping(part.as_ptr(), target, left);
+    let relu = end.functions == [Pointwise::Act(Act::Relu)];
+    let whole = end.to.len() == P && end.columns == V * L::N;
+    let simple = end.added.is_none() && (relu || end.functions.is_empty());
+    // Portable code is kept short.
+    if L::N > 4 && whole && simple {
+        for p in 0..P {
+            for v in 0..V {
+                let value = match relu {
+                    true => l.max(l.splat(0.0), acc[p][v]),
+                    false => acc[p][v],
+                };
+                // SAFETY: V N numbers of a pixel.
+                unsafe { l.store(end.base.add(end.to[p] + v * L::N), value) };
+            }
+        }
+        return;
+    }
+    let sums = acc;
+    l.apart(Ending {
+        sums: sums.as_ptr().cast(),
+        width: V * L::N,
+        end,
+    });
+}
+
+/// The end of any tile: there once for each level of instructions.
+struct Ending<'a> {
+    /// `[pixels][width]`
+    sums: *const f32,
+    width: usize,
+    end: End<'a>,
+}
+
+impl Kernel for Ending<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let End {
+            functions,
+            base,
+            to,
+            added,
+            columns,
+        } = self.end;
+        for (p, to) in to.iter().enumerate() {
+            for c in (0..columns).step_by(L::N) {
+                let count = columns - c;
+                // SAFETY: the tile's sums are whole vectors; numbers c .. c + N of a pixel, or as many as are left.
+                unsafe {
+                    let mut value = l.load(self.sums.add(p * self.width + c));
+                    // A loop, not a fold: a closure is compiled without the instructions of `l`.
+                    for f in functions {
+                        value = f.apply(l, value);
+                    }
+                    if let Some(added) = added {
+                        value = l.add(value, load_part(l, base.add(added[p] + c), count));
+                    }
+                    store_part(l, base.add(to + c), value, count);
                 }
             }
         }

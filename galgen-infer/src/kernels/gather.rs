@@ -4,8 +4,8 @@
 //! The loops and the order of accumulation are those of [`super::conv`], so both give the same bits.
 
 use super::Simd;
-use super::conv::{Packed, Tile, padded, tile, tile_store, tile_sum};
-use super::elementary::{Pointwise, apply_all};
+use super::conv::{End, Packed, Tile, padded, tile, tile_end, tile_sum};
+use super::elementary::Pointwise;
 use super::lanes::{Kernel, Lanes};
 use alloc::vec::Vec;
 
@@ -134,16 +134,22 @@ impl Job<'_> {
             for start in (0..pixels).step_by(P) {
                 // Beyond the last pixel the tile repeats it.
                 let pixel: [usize; P] = core::array::from_fn(|p| (start + p).min(pixels - 1));
-                let targets = pixel.map(|p| to + p * to_pixel + first);
+                let targets = pixel.map(|p| to + p * to_pixel);
                 // SAFETY: pixels of this call, for which `gather` has checked that inputs and outputs lie
                 // within the arena; weights and bias have the lengths sliced.
                 unsafe {
                     let starts =
                         |run: &Run| (pixel.map(|p| base.add(run.offset + p * run.pixel)), run.len);
-                    let mut acc =
+                    let acc =
                         tile_sum::<L, P, V>(l, runs.iter().map(starts), weights.as_ptr(), bias);
-                    apply_all(l, &conv.functions, acc.as_flattened_mut());
-                    tile_store::<L, P, V>(l, acc, base, targets, columns);
+                    let end = End {
+                        functions: &conv.functions,
+                        base: base.add(first),
+                        to: &targets[..P.min(pixels - start)],
+                        added: None,
+                        columns,
+                    };
+                    tile_end::<L, P, V>(l, acc, end);
                 }
             }
         }

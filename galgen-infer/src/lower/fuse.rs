@@ -111,10 +111,12 @@ fn compute_in_place(steps: &mut [Step], uses: &mut Uses, i: usize) -> bool {
         }
     }
     uses.0[from.buffer].clear();
-    let users = &mut uses.0[to.buffer];
-    users.extend(makers);
-    users.sort_unstable();
-    users.dedup();
+    for j in makers {
+        let users = &mut uses.0[to.buffer];
+        if let Err(place) = users.binary_search(&j) {
+            users.insert(place, j);
+        }
+    }
     true
 }
 
