@@ -118,15 +118,15 @@ Example:
   galgen decode --latents latents.csv --out decoded.fits --png decoded.png
 
 The table needs the columns z0, z1, ... and the conditions of the model; id, if it is there, is
-kept. Stamps are written in the galaxy frame, each of sum 1; plain images as they are, the mean of
-their pixels.";
+kept. Stamps are written in the galaxy frame, each of sum 1, without the random texture that drawn
+galaxies have; plain images as they are, the mean of their pixels.";
 
 const RECONSTRUCT_HELP: &str = "\
 Example:
   galgen reconstruct --stamps galaxies.fits --out reconstructed.fits
 
 Each stamp is encoded and the mean of its posterior decoded, under the same conditions; galaxies
-keep their flux. A model that takes a point-spread function gives the galaxy in front of it, an
+keep their flux, and have none of the random texture of drawn ones. A model that takes a point-spread function gives the galaxy in front of it, an
 autoregressive model the mean of each pixel given those before it.";
 
 const COMPLETE_HELP: &str = "\
@@ -284,8 +284,9 @@ pub struct GenerateArgs {
 /// Stamps that a model is applied to.
 #[derive(Debug, clap::Args)]
 pub struct StampArgs {
-    /// Stamps: FITS cube, .npy array, training set (.safetensors), or IDX (plain or .gz); for models of columns a
-    /// table (CSV, FITS) with these columns, or an .npy array [N, columns]
+    /// Stamps: FITS cube (`file.fits[2]` or `file.fits[NAME]` for another HDU than the first with an image), .npy array,
+    /// training set (.safetensors), or IDX (plain or .gz); for models of columns a table (CSV, FITS) with these columns, or an
+    /// .npy array [N, columns]
     #[arg(long, value_name = "FILE")]
     pub stamps: PathBuf,
     /// Model file [default: the model within this program]

@@ -9,7 +9,9 @@ use crate::error::LoadError;
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
+#[cfg(feature = "std")]
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use galgen_core::spec::TensorSpec;
@@ -277,7 +279,7 @@ impl<'a> Weights<'a> {
         tensor: &Tensor,
         first: usize,
         values: &mut [f32],
-        buffer: &mut Vec<u8>,
+        #[cfg_attr(not(feature = "std"), expect(unused_variables))] buffer: &mut Vec<u8>,
     ) -> Result<(), LoadError> {
         let size = if tensor.dtype == Dtype::F32 { 4 } else { 2 };
         let (begin, len) = (tensor.start + first * size, values.len() * size);

@@ -3,8 +3,8 @@
 //! A tile of P items by V vectors of outputs stays in registers while inputs run:
 //!
 //! ```text
-//! for each block of outputs
-//!     for each run of inputs whose weights of the block fit the first cache
+//! for each V vectors of outputs
+//!     for each run of inputs whose weights fit the first cache
 //!         for each P items
 //!             acc[p][v] = sums[item p][v]
 //!             for each input k of the run
@@ -24,17 +24,19 @@ use core::ops::Range;
 
 /// Outputs of a block: eight of the widest vectors, which hide the latency of the multiply-add of one item.
 const BLOCK: usize = 128;
-/// Inputs whose weights of a tile stay in the first cache, for all items.
-const RUN: usize = 48;
-/// Sums of an item, and outputs of the last block, are padded to a whole number of the widest vectors.
-const LANES: usize = 16;
+/// Outputs of a panel, whose weights lie together: the widest vector, and two of 8 numbers. Sums of an item are padded to a
+/// whole number of panels.
+const PANEL: usize = 16;
+/// Weights of a tile that stay in the first cache, for all items: half of 32 KB.
+const RUN_NUMBERS: usize = 1 << 12;
 
 /// A matrix with packed weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Dense {
     outputs: usize,
     inputs: usize,
-    /// `[blocks][inputs][outputs of the block]`, zeros beyond the last output.
+    /// `[panels][inputs + 1][PANEL]`, zeros beyond the last output. One more input, so that panels that are read side by side
+    /// do not compete for the same places of a cache.
     weights: Aligned,
     bias: Vec<f32>,
     /// Of each block, the inputs that have weights other than 0.
@@ -46,27 +48,24 @@ pub(crate) struct Dense {
 /// A matrix while its weights are set.
 pub(crate) struct Filling {
     inputs: usize,
-    padded: usize,
     weights: Aligned,
 }
 
 impl Filling {
     /// The weights of some `outputs`: `sources` says for each input where it stands in the row, as long, of an output.
     pub fn set(&mut self, outputs: impl Iterator<Item = usize>, rows: &[f32], sources: &[usize]) {
-        let (inputs, padded) = (self.inputs, self.padded);
-        let columns = outputs.map(|output| {
-            let (start, step) = block_of(padded, output / BLOCK);
-            let first = start * inputs + output - start;
-            Column { first, step }
+        let stride = stride(self.inputs);
+        let columns = outputs.map(|output| Column {
+            first: output / PANEL * stride + output % PANEL,
+            step: PANEL,
         });
-        scatter(&mut self.weights, columns, rows, inputs, sources);
+        scatter(&mut self.weights, columns, rows, self.inputs, sources);
     }
 }
 
-/// The first output of a block, and how many it has, of so many with padding.
-fn block_of(padded: usize, block: usize) -> (usize, usize) {
-    let start = block * BLOCK;
-    (start, (padded - start).min(BLOCK))
+/// Numbers from one panel to the next.
+fn stride(inputs: usize) -> usize {
+    (inputs + 1) * PANEL
 }
 
 impl Dense {
@@ -77,25 +76,22 @@ impl Dense {
         fill: impl FnOnce(&mut Filling) -> Result<(), E>,
     ) -> Result<Self, E> {
         let outputs = bias.len();
-        let padded = outputs.next_multiple_of(LANES);
         let mut filling = Filling {
             inputs,
-            padded,
-            weights: Aligned::zeros(padded * inputs),
+            weights: Aligned::zeros(outputs.div_ceil(PANEL) * stride(inputs)),
         };
         fill(&mut filling)?;
         let weights = filling.weights;
         let mut seen = alloc::vec![inputs..0; outputs.div_ceil(BLOCK)];
         let mut first = alloc::vec![outputs; inputs];
-        for (block, seen) in seen.iter_mut().enumerate() {
-            let (start, width) = block_of(padded, block);
-            let rows = weights[start * inputs..].chunks_exact(width);
-            for (i, (row, first)) in rows.zip(&mut first).enumerate() {
+        for (panel, weights) in weights.chunks_exact(stride(inputs)).enumerate() {
+            let seen: &mut Range<usize> = &mut seen[panel * PANEL / BLOCK];
+            for (i, (row, first)) in weights.chunks_exact(PANEL).zip(&mut first).enumerate() {
                 // Vectors can do this before the search: nearly always it is the first.
                 if row.iter().fold(0, |any, w| any | w.to_bits() << 1) != 0 {
-                    *seen = seen.start.min(i)..i + 1;
+                    *seen = seen.start.min(i)..seen.end.max(i + 1);
                     let nonzero = row.iter().position(|&w| w != 0.0).unwrap_or(0);
-                    *first = (*first).min(start + nonzero);
+                    *first = (*first).min(panel * PANEL + nonzero);
                 }
             }
         }
@@ -121,7 +117,7 @@ impl Dense {
 
     /// Numbers from the sums of one item to those of the next, at least.
     pub fn width(&self) -> usize {
-        self.outputs.next_multiple_of(LANES)
+        self.outputs.next_multiple_of(PANEL)
     }
 
     /// Multiply-adds of one item, as if all weights were there.
@@ -185,59 +181,70 @@ impl Kernel for Job<'_> {
         let first = first.unwrap_or(0);
         for block in first / BLOCK..self.dense.seen.len() {
             let base = block * BLOCK;
-            // In whole steps of LANES, so that every level adds the same zeros.
-            let from = first.saturating_sub(base) / LANES * (LANES / L::N);
+            // In whole panels, so that every level adds the same zeros.
+            let from = first.saturating_sub(base) / PANEL * (PANEL / L::N);
             let to = (self.dense.width() - base).min(BLOCK) / L::N;
             let seen = self.dense.seen[block].clone();
             let (mut k, end) = (start.max(seen.start), end.min(seen.end));
+            // 16 registers of 8 lanes hold 6 x 2 sums, 32 registers 6 x 4.
+            let vectors = if L::N == 8 { 2 } else { 4 };
             while k < end {
-                let run = k..end.min(k + RUN);
+                let run = k..end.min(k + RUN_NUMBERS / (vectors * L::N));
                 k = run.end;
-                self.block(l, block, from..to, run);
+                self.block(l, base / L::N + from..base / L::N + to, run);
             }
         }
     }
 }
 
 impl Job<'_> {
-    /// These vectors of a block, for all items.
+    /// These vectors of outputs, whole panels, for all items.
     #[inline(always)]
-    fn block<L: Lanes>(&mut self, l: L, block: usize, vectors: Range<usize>, inputs: Range<usize>) {
-        // 16 registers of 8 lanes hold 6 x 2 sums, 32 registers 6 x 4; one item needs several vectors to hide the
-        // latency of the multiply-add.
-        let wide = L::N != 8;
-        let mut item = 0;
+    fn block<L: Lanes>(&mut self, l: L, vectors: Range<usize>, inputs: Range<usize>) {
+        let wide = L::N == 16;
+        let together = self.items / 6 * 6;
+        let mut v = vectors.start;
+        // Panel by panel, so that its weights stay in the first cache for all items.
+        while v < vectors.end && together > 0 {
+            let mut width = 0;
+            for item in (0..together).step_by(6) {
+                let at = (item, v, inputs.clone());
+                // SAFETY: items and vectors that there are.
+                width = unsafe {
+                    match vectors.end - v {
+                        4.. if L::N != 8 => self.tile::<L, 6, 4>(l, at),
+                        1 if wide => self.tile::<L, 6, 1>(l, at),
+                        _ => self.tile::<L, 6, 2>(l, at),
+                    }
+                };
+            }
+            v += width;
+        }
+        let mut item = together;
         while item < self.items {
             let left = self.items - item;
             let mut v = vectors.start;
             while v < vectors.end {
-                let rest = vectors.end - v;
-                let at = (item, block, v, inputs.clone());
+                let at = (item, v, inputs.clone());
                 // SAFETY: items and vectors that there are.
                 unsafe {
-                    v += match (left, rest) {
-                        (6.., 4..) if wide => self.tile::<L, 6, 4>(l, at),
-                        (6.., 2..) => self.tile::<L, 6, 2>(l, at),
-                        (6.., _) => self.tile::<L, 6, 1>(l, at),
+                    // One item needs several vectors to hide the latency of the multiply-add.
+                    v += match (left, vectors.end - v) {
                         (2.., 4..) => self.tile::<L, 2, 4>(l, at),
-                        (2.., 2..) => self.tile::<L, 2, 2>(l, at),
-                        (2.., _) => self.tile::<L, 2, 1>(l, at),
+                        (2.., 1) if wide => self.tile::<L, 2, 1>(l, at),
+                        (2.., _) => self.tile::<L, 2, 2>(l, at),
                         (_, 8..) => self.tile::<L, 1, 8>(l, at),
                         (_, 4..) => self.tile::<L, 1, 4>(l, at),
-                        (_, 2..) => self.tile::<L, 1, 2>(l, at),
-                        (_, _) => self.tile::<L, 1, 1>(l, at),
+                        (_, 1) if wide => self.tile::<L, 1, 1>(l, at),
+                        (_, _) => self.tile::<L, 1, 2>(l, at),
                     };
                 }
             }
-            item += match left {
-                6.. => 6,
-                2.. => 2,
-                _ => 1,
-            };
+            item += left.min(2);
         }
     }
 
-    /// P items from `item` on by V vectors from `vector` on of a block; returns V.
+    /// P items from `item` on by V vectors, whole panels, from `vector` on; returns V.
     ///
     /// # Safety
     /// There are so many items, and vectors within the width of the sums.
@@ -246,30 +253,34 @@ impl Job<'_> {
     unsafe fn tile<L: Lanes, const P: usize, const V: usize>(
         &mut self,
         l: L,
-        (item, block, vector, inputs): (usize, usize, usize, Range<usize>),
+        (item, vector, inputs): (usize, usize, Range<usize>),
     ) -> usize {
         let column = vector * L::N;
-        // SAFETY: rows of the block, of whose packed weights there are so many; inputs and sums of these items are within
-        // their slices, as `accumulate` has checked; a block is a whole number of vectors, and so is the width.
+        // SAFETY: rows of panels, of which there are so many; inputs and sums of these items are within their slices, as
+        // `accumulate` has checked; the width is a whole number of panels.
         unsafe {
-            let width = (self.dense.width() - block * BLOCK).min(BLOCK);
-            let first = block * BLOCK * self.dense.inputs + inputs.start * width + column;
-            let mut weights = self.dense.weights.as_ptr().add(first);
+            let stride = stride(self.dense.inputs);
+            let first = column / PANEL * stride + inputs.start * PANEL;
+            let weights = self.dense.weights.as_ptr().add(first);
             // Loops, because closures in here are not always inlined.
             let mut values = [self.values.as_ptr(); P];
             let mut sums = [self.sums.as_mut_ptr(); P];
+            let mut panels = [weights; V];
             let mut acc = [[l.splat(0.0); V]; P];
+            for v in 0..V {
+                panels[v] = weights.add(v * L::N / PANEL * stride + v * L::N % PANEL);
+            }
             for p in 0..P {
                 values[p] = values[p].add((item + p) * self.value_stride + inputs.start);
-                sums[p] = sums[p].add((item + p) * self.sum_stride + block * BLOCK + column);
+                sums[p] = sums[p].add((item + p) * self.sum_stride + column);
                 for v in 0..V {
                     acc[p][v] = l.load(sums[p].add(v * L::N));
                 }
             }
             for k in 0..inputs.len() {
                 let mut w = [l.splat(0.0); V];
-                for (v, w) in w.iter_mut().enumerate() {
-                    *w = l.load(weights.add(v * L::N));
+                for v in 0..V {
+                    w[v] = l.load(panels[v].add(k * PANEL));
                 }
                 for p in 0..P {
                     let x = l.splat(*values[p].add(k));
@@ -277,7 +288,6 @@ impl Job<'_> {
                         acc[p][v] = l.fma(x, w[v], acc[p][v]);
                     }
                 }
-                weights = weights.wrapping_add(width);
             }
             for p in 0..P {
                 for v in 0..V {
