@@ -450,6 +450,7 @@ pub(super) struct End<'a> {
 /// # Safety
 /// `columns` numbers, at most V N, can be written at each `base + to[p]` and read at each `base + added[p]`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 pub(super) unsafe fn tile_end<L: Lanes, const P: usize, const V: usize>(
     l: L,
     acc: [[L::V; V]; P],
