@@ -7,6 +7,7 @@ use galgen_core::math::act::Act;
 use galgen_core::rng::Philox;
 use galgen_core::spec::{CausalMask, Degrees, Layer, Net, Padding, Shape};
 use galgen_infer::kernels::Simd;
+use galgen_infer::lower::Plan;
 
 /// Largest difference from the f64 reference, relative to the largest output: f32 rounding of a sum
 /// of up to a few thousand terms of order one through a few layers.
@@ -535,6 +536,46 @@ fn sums_and_concatenations() {
     for (i, layers) in cases.into_iter().enumerate() {
         check(&net(input, 2, layers), i as u64);
     }
+}
+
+#[test]
+fn a_stride_beyond_the_map_leaves_one_pixel() {
+    let input = Shape::Map {
+        channels: 2,
+        height: 5,
+        width: 4,
+    };
+    for stride in [5, 7, usize::MAX / 2 + 1, usize::MAX] {
+        let conv = Layer::Conv2d {
+            outputs: 3,
+            kernel: [3, 3],
+            stride,
+            padding: Padding::all(1),
+            mask: None,
+        };
+        check(&net(input, 0, vec![conv]), 1);
+    }
+}
+
+#[test]
+fn concatenations_one_after_the_other_take_no_more_memory_than_two() {
+    let input = Shape::Map {
+        channels: 8,
+        height: 16,
+        width: 16,
+    };
+    let scratch = |blocks: usize| {
+        let parts = || vec![vec![Layer::conv(4, 3, 1)], vec![Layer::conv(4, 3, 1)]];
+        let net = net(
+            input,
+            0,
+            (0..blocks).map(|_| Layer::Concat(parts())).collect(),
+        );
+        let weights = random_weights(&net.tensors("net").expect("valid"), &mut rng(1), 1.0);
+        let plan = Plan::new(&net, "net", &weights, Simd::detect());
+        plan.expect("a valid net").scratch_len()
+    };
+    assert_eq!(scratch(8), scratch(2));
 }
 
 /// What convolutions do in their stores, on maps that they cut into cells, bands of rows, and neither.

@@ -124,8 +124,7 @@ pub(crate) struct Conv {
 
 impl Conv {
     /// A convolution of `taps` (in the order of accumulation) for `simd`, whose weights are zeros until they are set in
-    /// `packed`. `input` is the zero-padded map, of which only the strides and the number of channels count, `pixels` the
-    /// number of output pixels.
+    /// `packed`. `input` is the zero-padded map, `pixels` the number of output pixels.
     pub fn new(
         simd: Simd,
         input: View,
@@ -145,7 +144,8 @@ impl Conv {
         let (row, pixel) = (input.row, input.pixel);
         Conv {
             outputs,
-            stride,
+            // A longer one leaves the same single pixel; a file may have any.
+            stride: stride.min(input.height.max(input.width)),
             row,
             pixel,
             runs,

@@ -17,7 +17,11 @@ pub(super) fn lay_out(steps: &mut [Step], buffers: &[usize]) -> usize {
     let mut placed: Vec<(usize, usize, (usize, usize))> = Vec::new();
     let mut starts = Vec::with_capacity(buffers.len());
     for (&len, life) in buffers.iter().zip(&life) {
-        let (first, last) = life.unwrap_or((0, 0));
+        // What no step touches any more needs no place.
+        let Some((first, last)) = *life else {
+            starts.push(0);
+            continue;
+        };
         let mut busy: Vec<(usize, usize)> = placed
             .iter()
             .filter(|(_, _, other)| other.0 <= last && first <= other.1)

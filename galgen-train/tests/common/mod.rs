@@ -2,6 +2,8 @@
 //! set, and a folder for files.
 #![allow(dead_code)]
 
+pub mod tiny;
+
 use candle_core::{DType, Device, Result, Tensor};
 use galgen_core::models::{FlowVae, FlowVaePreset};
 use galgen_core::rng::{Philox, Stream};
