@@ -4,12 +4,13 @@
 //! channels run:
 //!
 //! ```text
-//! for each block of V N output channels            its weights stay in cache for all pixels
-//!     for each P output pixels
-//!         acc[p][v] = bias
-//!         for each run of taps that are contiguous in memory, for each k of the run
-//!             acc[p][v] += input[pixel p][k] * weight[k][v]
-//!         output[p][v] = functions(acc[p][v])
+//! for each band of rows                                what it reads of the map stays in cache for all blocks
+//!     for each block of V N output channels            its weights stay in cache for all pixels of the band
+//!         for each P output pixels
+//!             acc[p][v] = bias
+//!             for each run of taps that are contiguous in memory, for each k of the run
+//!                 acc[p][v] += input[pixel p][k] * weight[k][v]
+//!             output[p][v] = functions(acc[p][v])
 //! ```
 //!
 //! So each output is bias + products in the order (kernel row, kernel column, input channel), fused,

@@ -128,6 +128,7 @@ impl Job<'_> {
         // arena.
         unsafe {
             let inputs = from.map(|at| base.add(at).cast_const());
+            // A count that the compiler knows needs no test at each load.
             let mut sums = match count == L::N {
                 true => conv.sums(l, inputs, [input.row, input.pixel], first, L::N),
                 false => conv.sums(l, inputs, [input.row, input.pixel], first, count),

@@ -158,3 +158,125 @@ fn disjoint_channels(a: View, b: View) -> bool {
     let within = low.channels <= apart && apart + high.channels <= low.pixel;
     strides && extents && a.channel == 1 && b.channel == 1 && within
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Simd;
+    use crate::kernels::conv::{Conv, Tap};
+    use alloc::boxed::Box;
+
+    /// A map of 4 channels and 3 x 3 pixels that fills a buffer.
+    fn whole(buffer: usize) -> Place {
+        let view = View::pixels(4, 3, 3);
+        Place { buffer, view }
+    }
+
+    /// Channels `first` .. `first` + 4 of a buffer of 8.
+    fn part(buffer: usize, first: usize) -> Place {
+        let view = View::pixels(8, 3, 3).slice(first..first + 4);
+        Place { buffer, view }
+    }
+
+    fn step(op: Op, a: Place, b: Place, to: Place) -> Step {
+        let added = None;
+        Step {
+            op,
+            a,
+            b,
+            added,
+            to,
+        }
+    }
+
+    fn conv(a: Place, to: Place) -> Step {
+        let tap = Tap { y: 0, x: 0 };
+        let conv = Conv::new(Simd::Scalar, a.view, 1, &[tap], &[0.0; 4], Vec::new(), 9);
+        step(Op::Conv(Box::new(conv)), a, a, to)
+    }
+
+    fn store(a: Place) -> Step {
+        step(Op::Store, a, a, a)
+    }
+
+    #[test]
+    fn a_convolution_adds_what_is_added_to_its_result() {
+        // In the result's place, in that of the other term, and in a new one.
+        for to in [1, 2, 3] {
+            let sum = step(Op::Add, whole(2), whole(1), whole(to));
+            let mut steps = vec![conv(whole(0), whole(1)), sum, store(whole(to))];
+            fuse(&mut steps, 4);
+            assert_eq!(steps.len(), 2, "to {to}");
+            assert_eq!((steps[0].added, steps[0].to), (Some(whole(2)), whole(to)));
+        }
+    }
+
+    #[test]
+    fn a_sum_stays_where_its_terms_are_needed_or_overlap() {
+        let sum = |a, b, to| step(Op::Add, whole(a), whole(b), whole(to));
+        let cases = [
+            // The result is read later; the sum goes where the convolution reads; both terms are the result.
+            vec![conv(whole(0), whole(1)), sum(2, 1, 3), store(whole(1))],
+            vec![conv(whole(0), whole(1)), sum(2, 1, 0), store(whole(0))],
+            vec![conv(whole(0), whole(1)), sum(1, 1, 3), store(whole(3))],
+            // Another step is in between.
+            vec![
+                conv(whole(0), whole(1)),
+                conv(whole(0), whole(2)),
+                sum(1, 3, 1),
+            ],
+        ];
+        for mut steps in cases {
+            let before = steps.len();
+            fuse(&mut steps, 4);
+            assert_eq!(steps.len(), before);
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_concatenation_are_made_in_their_places() {
+        let copy = |a, to| step(Op::Copy, a, a, to);
+        let mut steps = vec![
+            conv(whole(0), whole(1)),
+            step(Op::Map(Vec::new()), whole(1), whole(1), whole(1)),
+            conv(whole(0), whole(2)),
+            copy(whole(1), part(3, 0)),
+            copy(whole(2), part(3, 4)),
+            store(part(3, 0)),
+        ];
+        fuse(&mut steps, 4);
+        let to: Vec<Place> = steps.iter().map(|step| step.to).collect();
+        assert_eq!(to, [part(3, 0), part(3, 0), part(3, 4), part(3, 0)]);
+        assert_eq!(steps[1].a, part(3, 0));
+    }
+
+    #[test]
+    fn a_part_that_is_read_later_or_whose_place_is_taken_is_copied() {
+        let copy = |a, to| step(Op::Copy, a, a, to);
+        let cases = [
+            vec![
+                conv(whole(0), whole(1)),
+                copy(whole(1), part(3, 0)),
+                store(whole(1)),
+            ],
+            // Read by a convolution, whose strides are packed.
+            vec![
+                conv(whole(0), whole(1)),
+                conv(whole(1), whole(2)),
+                copy(whole(1), part(3, 0)),
+            ],
+            // Something else is there until the copy.
+            vec![
+                conv(whole(0), whole(1)),
+                conv(whole(0), part(3, 0)),
+                store(part(3, 0)),
+                copy(whole(1), part(3, 0)),
+            ],
+        ];
+        for mut steps in cases {
+            let before = steps.len();
+            fuse(&mut steps, 4);
+            assert_eq!(steps.len(), before);
+        }
+    }
+}

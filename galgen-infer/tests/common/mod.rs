@@ -302,3 +302,55 @@ fn layer(layer: &Layer, path: &str, x: Value, context: &[f32], weights: &Weights
     };
     Value { shape, data }
 }
+
+/// Largest difference from the f64 reference, relative to the largest output: f32 rounding of a sum
+/// of up to a few thousand terms of order one through a few layers.
+pub const TOLERANCE: f64 = 3e-6;
+
+/// Checks one net with random weights and input on every level.
+pub fn check(net: &Net, seed: u64) {
+    let mut rng = rng(seed);
+    let weights = random_weights(&net.tensors("net").expect("valid"), &mut rng, 1.0);
+    let input = normals(&mut rng, net.input.len());
+    let context = normals(&mut rng, net.context);
+    let want = reference(net, &weights, &input, &context);
+    let scalar = run(net, &weights, Simd::Scalar, &input, &context);
+    let scale = want.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+    for (i, (got, want)) in scalar.iter().zip(&want).enumerate() {
+        let error = (f64::from(*got) - want).abs() / scale;
+        assert!(
+            error <= TOLERANCE,
+            "element {i}: {got}, expected {want}\n{net:?}"
+        );
+    }
+    for simd in Simd::available() {
+        let other = run(net, &weights, simd, &input, &context);
+        let same = scalar
+            .iter()
+            .zip(&other)
+            .all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(same, "{} differs from scalar\n{net:?}", simd.name());
+    }
+}
+
+pub fn net(input: Shape, context: usize, layers: Vec<Layer>) -> Net {
+    Net {
+        input,
+        context,
+        layers,
+    }
+}
+
+pub fn pick(rng: &mut Philox, from: &[usize]) -> usize {
+    from[rng.below(from.len() as u32) as usize]
+}
+
+pub fn map(rng: &mut Philox) -> Shape {
+    let channels = pick(rng, &[1, 2, 3, 5, 8, 17, 34]);
+    let side = |rng: &mut Philox| 1 + rng.below(13) as usize;
+    Shape::Map {
+        channels,
+        height: side(rng),
+        width: side(rng),
+    }
+}

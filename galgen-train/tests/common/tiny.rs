@@ -80,6 +80,23 @@ pub fn train(recipe: &Recipe, samples: &Samples, directory: &Path, stops: &[u64]
     last.training.state
 }
 
+/// Trains in pieces, as [`train`], in a folder of `folder`: they end with the bits of the training in one, `straight`.
+pub fn resumed(
+    recipe: &Recipe,
+    samples: &Samples,
+    folder: &Folder,
+    stops: &[u64],
+    straight: &State,
+) -> State {
+    let pieces = folder.join(&format!("pieces-{stops:?}"));
+    let state = train(recipe, samples, &pieces, stops);
+    assert!(
+        all_bits(&state) == all_bits(straight),
+        "stops after {stops:?} change the weights"
+    );
+    state
+}
+
 /// Every bit of a set of parameters.
 pub fn bits(parameters: &Parameters) -> BTreeMap<String, Vec<u32>> {
     let values = |(name, var): (&str, &candle_core::Var)| {
